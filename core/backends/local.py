@@ -1,0 +1,221 @@
+"""This machine as a backend: LoRA on its GPU or CPU."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import devices
+from core.backends.base import Estimate, Outcome, RecipeProblem, Run
+from core.errors import FinetuiError
+from core.events import Starting
+from core.recipe import Recipe
+
+if TYPE_CHECKING:
+    from core.catalog.fetch import ModelRef
+    from core.data.rendering import Renderer
+
+SHOWN_ROWS = 5
+
+
+class LocalBackend:
+    """Trains in this process."""
+
+    def check(self, recipe: Recipe) -> list[RecipeProblem]:
+        """Everything wrong with the recipe's model, data, device and sizes that can be known without training."""
+        problems = [*_device_problems(recipe), *_data_problems(recipe)]
+        reference, renderer = _model(recipe, problems)
+        if reference is not None and reference.folder is None:
+            problems.append(_to_fetch(reference))
+        if not any(problem.severity == "error" for problem in problems) and renderer is not None:
+            problems += _size_problems(recipe, self.estimate(recipe))
+        return problems
+
+    def estimate(self, recipe: Recipe) -> Estimate:
+        """Sizes of the run; the model must be on this machine and the recipe without errors."""
+        from core.catalog.fetch import ModelError, resolve
+        from core.data.rendering import Renderer
+        from core.training.base_model import template_text
+        from core.training.estimate import estimate
+
+        reference = resolve(recipe.model, recipe.model_revision)
+        if reference.folder is None:
+            raise ModelError(
+                f"{reference.id} is not on this machine yet, so its memory can't be computed.",
+                next_step=f"Run `finetui models fetch {reference.id}`, or start: the run fetches it first.",
+            )
+        device = _planned_device(recipe)
+        renderer = Renderer.from_folder(reference.folder, template_text(recipe))
+        return estimate(recipe, device, _planned_precision(recipe, device), reference.folder, renderer)
+
+    def train(self, recipe: Recipe, run: Run) -> Outcome:
+        """Fetch, render, train. Everything a resumed run needs is frozen in its directory at the first start."""
+        from core.training.base_model import frozen_renderer, obtain
+        from core.training.inputs import freeze_files, gather
+
+        run.emit(Starting(phase="getting the model", device=run.device))
+        base = obtain(recipe, run)
+        run.emit(Starting(phase="reading the rows", device=run.device))
+        data = run.directory / "data"
+        renderer = frozen_renderer(recipe, base, data)
+        inputs = gather(recipe, freeze_files(recipe, data / "sources.json"), renderer)
+        run.emit(Starting(phase="starting torch", device=run.device))
+        from core.training.job import run_job
+
+        return run_job(recipe, run, base, renderer, inputs)
+
+
+def _error(key: str, error: FinetuiError) -> RecipeProblem:
+    return RecipeProblem(
+        "error", key, " ".join(part for part in (error.what, error.cause) if part), error.next_step
+    )
+
+
+def _planned_device(recipe: Recipe) -> str:
+    """The device that would be taken now: the worker decides anew when it starts."""
+    here = devices.gpus()
+    if recipe.device == "cpu" or (recipe.device is None and not here):
+        return "cpu"
+    if recipe.device is None or recipe.device == "cuda":
+        return max(here, key=lambda gpu: gpu.free_bytes).device if here else "cuda"
+    number = int(recipe.device.partition(":")[2])
+    return here[number].device if number < len(here) else recipe.device
+
+
+def _planned_precision(recipe: Recipe, device: str) -> str:
+    return str(recipe.precision or ("fp32" if device == "cpu" else "bf16"))
+
+
+def _device_problems(recipe: Recipe) -> list[RecipeProblem]:
+    problems = []
+    here = devices.gpus()
+    device = _planned_device(recipe)
+    if device != "cpu" and device not in {gpu.device for gpu in here}:
+        listed = ", ".join(f"cuda:{gpu.index} ({gpu.name})" for gpu in here) or "no GPU"
+        problems.append(
+            RecipeProblem(
+                "error",
+                "device",
+                f"There is no `{recipe.device}` here; this machine has {listed}.",
+                "Change `device`, or leave it out to take the best there is.",
+            )
+        )
+    if recipe.precision == "fp16" and device == "cpu":
+        problems.append(
+            RecipeProblem("error", "precision", "fp16 does not train on a CPU.", "Use fp32, or leave it out.")
+        )
+    return problems
+
+
+def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
+    problems = []
+    for source in recipe.data:
+        if source.path:
+            problems += _file_problems("data", Path(source.path))
+    if recipe.validation:
+        problems += _file_problems("validation", Path(recipe.validation))
+    elif not recipe.validation_fraction:
+        problems.append(
+            RecipeProblem(
+                "warning",
+                "validation",
+                "There are no validation rows: nothing tells learning from memorising.",
+                "Name a `validation` file, or set `validation_fraction` to 0.1.",
+            )
+        )
+    return problems
+
+
+def _file_problems(key: str, path: Path) -> list[RecipeProblem]:
+    from core.data.problems import check_file
+
+    found = [item for item in check_file(path) if item.severity == "error"]
+    shown = [RecipeProblem("error", key, str(item), item.fix) for item in found[:SHOWN_ROWS]]
+    if len(found) > SHOWN_ROWS:
+        rest = f"{len(found) - SHOWN_ROWS} more problems in {path.name}."
+        shown.append(RecipeProblem("error", key, rest, f"`finetui data check {path}` lists them all."))
+    return shown
+
+
+def _model(recipe: Recipe, problems: list[RecipeProblem]) -> tuple[ModelRef | None, Renderer | None]:
+    """The model and its renderer where they are to be had; what stands against it is added to the problems."""
+    from core.catalog.fetch import ModelError, resolve
+    from core.data.rendering import Renderer, RenderingError
+    from core.training.base_model import template_text
+
+    try:
+        reference = resolve(recipe.model, recipe.model_revision)
+    except ModelError as error:
+        problems.append(_error("model", error))
+        return None, None
+    try:
+        template = template_text(recipe)
+        if reference.folder is None:
+            return reference, None
+        return reference, Renderer.from_folder(reference.folder, template)
+    except (ModelError, RenderingError) as error:
+        problems.append(_error("chat_template", error))
+        return reference, None
+
+
+def _to_fetch(reference: ModelRef) -> RecipeProblem:
+    entry = reference.entry
+    size = f", about {entry.parameters * 2 / 1e9:.1f} GB" if entry else ""
+    terms = f" Its licence must be accepted first: {entry.licence_url}." if entry and entry.gated else ""
+    return RecipeProblem(
+        "warning",
+        "model",
+        f"{reference.id} is not on this machine yet{size}; the run fetches it first.{terms}",
+        f"`finetui models fetch {reference.id}` fetches it now.",
+    )
+
+
+def _size_problems(recipe: Recipe, sizes: Estimate) -> list[RecipeProblem]:
+    problems = []
+    gigabytes = {name: value / 1e9 for name, value in asdict(sizes).items() if name.endswith("_bytes")}
+    if sizes.peak_bytes > sizes.available_bytes:
+        problems.append(
+            RecipeProblem(
+                "error",
+                "batch_size",
+                f"Too little memory: about {gigabytes['peak_bytes']:.1f} GB needed, "
+                f"{gigabytes['available_bytes']:.1f} GB free on {sizes.device}.",
+                "Lower `batch_size` and raise `accumulation` by as much, lower `sequence_length` "
+                f"(the longest row has {sizes.longest_row} tokens), or set `gradient_checkpointing: true`.",
+            )
+        )
+    if sizes.disk_bytes > sizes.free_disk_bytes:
+        problems.append(
+            RecipeProblem(
+                "error",
+                "keep_checkpoints",
+                f"Too little disk: about {gigabytes['disk_bytes']:.1f} GB for checkpoints and model, "
+                f"{gigabytes['free_disk_bytes']:.1f} GB free.",
+                "Free some space, or lower `keep_checkpoints`.",
+            )
+        )
+    if sizes.rows == 0:
+        problems.append(
+            RecipeProblem(
+                "error",
+                "sequence_length",
+                "No row has a token to learn within `sequence_length`.",
+                "Raise `sequence_length`.",
+            )
+        )
+    if sizes.cut_rows:
+        problems.append(
+            RecipeProblem(
+                "warning",
+                "sequence_length",
+                f"{sizes.cut_rows} rows are longer than {recipe.value('sequence_length')} tokens and will be cut"
+                + (
+                    f"; {sizes.dropped_rows} of them have nothing left to learn."
+                    if sizes.dropped_rows
+                    else "."
+                ),
+                "Raise `sequence_length`, or shorten the rows.",
+            )
+        )
+    return problems

@@ -1,0 +1,115 @@
+"""What this machine computes on, asked of NVIDIA's management library and psutil, so that torch is not needed to know.
+
+A device is named `cpu` or `cuda:<uuid>`; the uuid stays the same whatever CUDA_VISIBLE_DEVICES makes of the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import FinetuiError
+
+
+class DeviceError(FinetuiError):
+    """The GPUs can't be listed."""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU this process may use; `index` is its number among those it may use, as `cuda:N` counts. Sizes in bytes."""
+
+    index: int
+    uuid: str
+    name: str
+    total_bytes: int
+    free_bytes: int
+
+    @property
+    def device(self) -> str:
+        return f"cuda:{self.uuid}"
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs this process may use, in CUDA's order; none where there is no NVIDIA driver.
+
+    CUDA_VISIBLE_DEVICES is honoured as CUDA reads it: numbers or uuids (their beginnings too), the list ends at
+    the first entry that names no GPU.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        found = [_gpu(pynvml, index, handle) for index, handle in enumerate(handles)]
+        for word in (setting or "").split(","):
+            if word.strip().startswith("MIG-"):  # a slice of a GPU has no number, only its uuid
+                found.append(_gpu(pynvml, -1, pynvml.nvmlDeviceGetHandleByUUID(word.strip())))
+    except pynvml.NVMLError as error:
+        raise DeviceError(
+            "The GPUs can't be listed.",
+            f"NVIDIA's management library says: {error}.",
+            "Check `nvidia-smi` and CUDA_VISIBLE_DEVICES, or set `device: cpu` in the recipe.",
+        ) from error
+    finally:
+        pynvml.nvmlShutdown()
+    return visible(found, setting)
+
+
+def _gpu(pynvml: Any, index: int, handle: Any) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        index, pynvml.nvmlDeviceGetUUID(handle), pynvml.nvmlDeviceGetName(handle), memory.total, memory.free
+    )
+
+
+def visible(found: list[Gpu], setting: str | None) -> list[Gpu]:
+    """The GPUs that a value of CUDA_VISIBLE_DEVICES leaves, numbered anew; all when it is None."""
+    if setting is None:
+        return found
+    chosen: list[Gpu] = []
+    for word in (word.strip() for word in setting.split(",")):
+        if word.isdigit():
+            match = [gpu for gpu in found if gpu.index == int(word)]
+        else:
+            match = [gpu for gpu in found if word and gpu.uuid.startswith(word)]
+        if len(match) != 1 or match[0].uuid in {gpu.uuid for gpu in chosen}:
+            break
+        gpu = match[0]
+        chosen.append(Gpu(len(chosen), gpu.uuid, gpu.name, gpu.total_bytes, gpu.free_bytes))
+    return chosen
+
+
+def memory(device: str) -> tuple[int, int]:
+    """(free, total) bytes of a device's memory; for the CPU what this machine can still give to a process.
+
+    In a container the limit of its memory control group counts when it is lower than the machine's.
+    """
+    for gpu in gpus():
+        if gpu.device == device:
+            return gpu.free_bytes, gpu.total_bytes
+    import psutil
+
+    machine = psutil.virtual_memory()
+    free, total = int(machine.available), int(machine.total)
+    limit = _group_limit()
+    if limit is not None and limit[1] < total:
+        return min(free, limit[0]), limit[1]
+    return free, total
+
+
+def _group_limit() -> tuple[int, int] | None:
+    """(free, limit) bytes of this process's control group, version 2; None where there is no limit."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        used = int((group / "memory.current").read_text())
+    except OSError:
+        return None
+    return (int(limit) - used, int(limit)) if limit.isdigit() else None

@@ -1,0 +1,263 @@
+"""What a run says of itself: one small tagged union, the same for every backend.
+
+Events are plain frozen dataclasses; `encode` and `decode` turn them into one JSON line and back. Times are
+UTC seconds since the epoch, sizes are bytes, durations are seconds. A reader passes over kinds and fields
+it doesn't know, so that old programs read new journals and new programs read old ones.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+import orjson
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What all events share: when it happened."""
+
+    kind: ClassVar[str] = ""
+    time: float = field(default_factory=time.time)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Event):
+    """Waiting for its device; `position` 1 is next."""
+
+    kind = "queued"
+    device: str
+    position: int
+    behind: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Starting(Event):
+    """The worker runs and names what it does before the first step."""
+
+    kind = "starting"
+    phase: str
+    device: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned(Event):
+    """What will be trained, known before the first step."""
+
+    kind = "planned"
+    steps: int
+    epochs: float
+    rows: int
+    validation_rows: int
+    dropped_rows: int
+    cut_rows: int
+    tokens: int
+    trained_tokens: int
+    trainable_parameters: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploaded(Event):
+    """A file has reached the remote backend."""
+
+    kind = "uploaded"
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted(Event):
+    """The remote backend has taken the job."""
+
+    kind = "submitted"
+    job: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status(Event):
+    """Progress of something that is not a training step, e.g. a download: `done` of `total` units."""
+
+    kind = "status"
+    text: str
+    done: int = 0
+    total: int = 0
+    unit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Event):
+    """One optimiser step: `loss` is the mean over its trained tokens, `grad_norm` is before clipping."""
+
+    kind = "step"
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    trained_tokens: int
+    tokens_per_s: float
+    memory_bytes: int
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """Mean loss over the trained tokens of the validation rows; step 0 is the untrained base model."""
+
+    kind = "evaluated"
+    step: int
+    loss: float
+    perplexity: float
+    rows: int
+    trained_tokens: int
+    duration_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Event):
+    """A greedy reply to a fixed prompt; step 0 is the untrained base model."""
+
+    kind = "sampled"
+    step: int
+    prompt: str
+    reply: str
+    tokens: int
+    expected: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointed(Event):
+    """A checkpoint is complete on the disk; `path` is relative to the run directory."""
+
+    kind = "checkpointed"
+    step: int
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed(Event):
+    """A setting was changed while the run was going."""
+
+    kind = "changed"
+    name: str
+    old: str
+    new: str
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """Something the user should know; the run goes on."""
+
+    kind = "warned"
+    text: str
+    next_step: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignInNeeded(Event):
+    """The remote backend waits for the user to sign in."""
+
+    kind = "sign_in_needed"
+    url: str
+    code: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requested(Event):
+    """A stop or a pause has been asked for and will be done at the next step boundary."""
+
+    kind = "requested"
+    verb: str
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused(Event):
+    """The worker has left, its device is free; `checkpoint` is where it will resume."""
+
+    kind = "paused"
+    step: int
+    checkpoint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Event):
+    """A new worker went on after `step` finished steps."""
+
+    kind = "resumed"
+    step: int
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped(Event):
+    """Stopped on request; `model` (relative to the run directory) is what was trained so far, or empty."""
+
+    kind = "stopped"
+    step: int
+    model: str = ""
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """All steps done and the model written."""
+
+    kind = "finished"
+    step: int
+    model: str
+    loss: float | None = None
+    base_loss: float | None = None
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The run ended by an error; `next_step` says what the user can do."""
+
+    kind = "failed"
+    what: str
+    cause: str = ""
+    next_step: str = ""
+    step: int = 0
+
+
+KINDS: dict[str, type[Event]] = {
+    cls.kind: cls
+    for cls in (
+        Queued, Starting, Planned, Uploaded, Submitted, Status, Step, Evaluated, Sampled, Checkpointed,
+        Changed, Warned, SignInNeeded, Requested, Paused, Resumed, Stopped, Finished, Failed,
+    )
+}  # fmt: skip
+
+_FIELDS = {kind: {item.name for item in fields(cls)} for kind, cls in KINDS.items()}
+
+
+def encode(event: Event) -> bytes:
+    """One JSON line, newline included. Not-a-number becomes null."""
+    return orjson.dumps({"v": SCHEMA_VERSION, "kind": event.kind, **asdict(event)}) + b"\n"
+
+
+def decode(line: bytes) -> Event | None:
+    """The event of a line, or None for a kind this version doesn't know.
+
+    Raises:
+        ValueError: the line is not JSON, or a known kind lacks a field.
+    """
+    record: dict[str, Any] = orjson.loads(line)
+    cls = KINDS.get(record.get("kind", ""))
+    if cls is None:
+        return None
+    known = _FIELDS[cls.kind]
+    try:
+        return cls(**{name: value for name, value in record.items() if name in known})
+    except TypeError as error:
+        raise ValueError(f"{cls.kind} event: {error}") from error

@@ -1,0 +1,1 @@
+"""The local engine. Only workers import it: it needs torch."""

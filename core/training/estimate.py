@@ -1,0 +1,140 @@
+"""What a run will take, computed before anything is spent. Needs no torch."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from core import devices, paths
+from core.backends.base import Estimate
+from core.data.rendering import Rendered, Renderer
+from core.data.rows import Conversation, read_rows
+from core.data.sources import select
+from core.recipe import Recipe
+from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
+
+SAMPLED_ROWS = 5000
+VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+CHECKPOINT_BYTES_PER_WEIGHT = 12
+"""An adapter's weights and AdamW's two moments, in float32."""
+
+
+@dataclass
+class Measured:
+    """Lengths of a set of rows, of the first `SAMPLED_ROWS` when there are more."""
+
+    lengths: list[int]
+    trained: list[int]
+    rows: int
+    cut: int
+    dropped: int
+
+    @property
+    def sampled(self) -> bool:
+        return self.rows > len(self.lengths) + self.dropped
+
+    @property
+    def scale(self) -> float:
+        return self.rows / max(1, len(self.lengths) + self.dropped)
+
+
+def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer: Renderer) -> Estimate:
+    """Rows, steps, tokens, memory and disk of a recipe on this machine.
+
+    Args:
+        recipe: checked, with absolute paths.
+        device: `cpu` or `cuda:<uuid>`.
+        precision: fp32, bf16 or fp16.
+        folder: the base model.
+        renderer: of that model.
+    """
+    shape = read_shape(folder)
+    length = recipe.value("sequence_length")
+    measured = _measure(_training_rows(recipe), renderer, length)
+    fraction = recipe.validation_fraction or 0.0
+    held_out = round(measured.rows * fraction)
+    rows = measured.rows - held_out - round(measured.dropped * measured.scale)
+    validation = _count(Path(recipe.validation)) if recipe.validation else held_out
+    rows_per_step = recipe.value("batch_size") * recipe.value("accumulation")
+    used = (
+        recipe.max_steps * rows_per_step if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
+    )
+    steps = math.ceil(used / rows_per_step)
+    mean = sum(measured.lengths) / max(1, len(measured.lengths))
+    free, _ = devices.memory(device)
+    trainable = shape.lora_parameters(recipe.value("rank"))
+    checkpoint = trainable * CHECKPOINT_BYTES_PER_WEIGHT
+    paths.make_private(paths.data_dir())
+    return Estimate(
+        device=device,
+        rows=rows,
+        validation_rows=validation,
+        steps=steps,
+        tokens=round(mean * used),
+        sampled_rows=len(measured.lengths) if measured.sampled else 0,
+        longest_row=max(measured.lengths, default=0),
+        cut_rows=round(measured.cut * measured.scale),
+        dropped_rows=round(measured.dropped * measured.scale),
+        parameters=shape.parameters,
+        trainable_parameters=trainable,
+        weights_bytes=shape.parameters * VALUE_BYTES[precision],
+        peak_bytes=_peak(recipe, shape, measured, precision) + (PROCESS_BYTES if device == "cpu" else 0),
+        available_bytes=free,
+        disk_bytes=checkpoint * (recipe.value("keep_checkpoints") + 1) + trainable * 4,
+        free_disk_bytes=shutil.disk_usage(paths.data_dir()).free,
+    )
+
+
+def _training_rows(recipe: Recipe) -> list[tuple[Path, float, int | None]]:
+    return [(Path(source.path), source.weight, source.max_rows) for source in recipe.data if source.path]
+
+
+def _measure(sources: Sequence[tuple[Path, float, int | None]], renderer: Renderer, length: int) -> Measured:
+    result = Measured([], [], 0, 0, 0)
+    for path, weight, cap in sources:
+        total = _count(path)
+        result.rows += len(select(total, weight, cap, 0))
+        for item in renderer.render_many(islice(_conversations(path), SAMPLED_ROWS)):
+            if isinstance(item, Rendered):
+                _add(result, item, length)
+    return result
+
+
+def _add(result: Measured, item: Rendered, length: int) -> None:
+    kept = item.cut(length)
+    result.cut += len(kept.ids) < len(item.ids)
+    if kept.trained_tokens:
+        result.lengths.append(len(kept.ids))
+        result.trained.append(kept.trained_tokens)
+    else:
+        result.dropped += 1
+
+
+def _conversations(path: Path) -> Iterator[Conversation]:
+    return (item for item in read_rows(path) if isinstance(item, Conversation))
+
+
+def _count(path: Path) -> int:
+    from core.data.rows import raw_lines
+
+    return sum(1 for _, raw in raw_lines(path) if raw.strip())
+
+
+def _peak(recipe: Recipe, shape: Shape, measured: Measured, precision: str) -> int:
+    """Memory of the worst batch: the longest rows together."""
+    batch = recipe.value("batch_size")
+    longest = sorted(range(len(measured.lengths)), key=lambda row: -measured.lengths[row])[:batch]
+    width = max((measured.lengths[row] for row in longest), default=0)
+    return peak_bytes(
+        shape,
+        rank=recipe.value("rank"),
+        weight_bytes=VALUE_BYTES[precision],
+        value_bytes=VALUE_BYTES[precision],
+        tokens=width * batch,
+        trained_tokens=sum(measured.trained[row] for row in longest),
+        recompute=recipe.value("gradient_checkpointing"),
+    )

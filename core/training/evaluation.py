@@ -1,0 +1,95 @@
+"""Measuring a model on the validation rows, and asking it for sample replies.
+
+Both leave the random state as they found it, so that a run trains the same however often it is measured.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.data.rendering import Renderer
+from core.training.dataset import batches
+from core.training.inputs import Prompt
+from core.training.loss import summed_loss
+from core.training.rows import Rows
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean loss over all trained tokens of the rows, in nats; `perplexity` is its exponential."""
+
+    loss: float
+    rows: int
+    trained_tokens: int
+    duration_s: float
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+
+@contextmanager
+def measuring(model: Any) -> Iterator[None]:
+    """Evaluation mode, no gradients, and the random state put back afterwards."""
+    was_training = model.training
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        model.eval()
+        try:
+            yield
+        finally:
+            model.train(was_training)
+
+
+def evaluate(model: Any, rows: Rows, batch_size: int, pad_id: int, device: torch.device) -> Measured:
+    """The loss on a set of rows, batch by batch: memory does not grow with the set."""
+    started = time.perf_counter()
+    total = 0.0
+    with measuring(model):
+        for batch in batches(rows, batch_size, pad_id):
+            on_device = {name: tensor.to(device) for name, tensor in batch.items()}
+            total += summed_loss(model, on_device).item()
+    tokens = rows.trained_tokens
+    return Measured(total / tokens, len(rows.rows), tokens, time.perf_counter() - started)
+
+
+def greedy_replies(
+    model: Any, renderer: Renderer, prompts: Sequence[Prompt], max_tokens: int, device: torch.device
+) -> list[tuple[str, int]]:
+    """(reply, tokens) for each prompt, greedy, computed in one batch padded on the left."""
+    encoded = [renderer.render_prompt(prompt.messages)[1] for prompt in prompts]
+    longest = max(map(len, encoded))
+    ids = torch.full((len(encoded), longest), renderer.pad_id, dtype=torch.int64)
+    attention = torch.zeros_like(ids)
+    for number, prompt_ids in enumerate(encoded):
+        ids[number, longest - len(prompt_ids) :] = torch.tensor(prompt_ids)
+        attention[number, longest - len(prompt_ids) :] = 1
+    with measuring(model):
+        output = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=attention.to(device),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            temperature=None,
+            top_p=None,
+            top_k=None,
+            use_cache=True,
+            eos_token_id=list(renderer.turn_end_ids),
+            pad_token_id=renderer.pad_id,
+        )
+    return [_reply(renderer, tokens) for tokens in output[:, longest:].tolist()]
+
+
+def _reply(renderer: Renderer, tokens: list[int]) -> tuple[str, int]:
+    """The text up to the turn's end, and how many tokens it took, the end included."""
+    for number, token in enumerate(tokens):
+        if token in renderer.turn_end_ids:
+            return renderer.decode(tokens[:number], skip_special=True).strip(), number + 1
+    return renderer.decode(tokens, skip_special=True).strip(), len(tokens)

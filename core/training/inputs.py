@@ -1,0 +1,234 @@
+"""From a recipe's files to rows: frozen copies, parsed, split, weighted, rendered. Nothing here needs torch."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.data.problems import Problem
+from core.data.rendering import Rendered, Renderer, RenderingError
+from core.data.rows import Conversation, Message, read_rows
+from core.data.sources import fetch_hub_file, freeze, select
+from core.data.split import split
+from core.errors import FinetuiError
+from core.paths import rows_dir, write_private
+from core.recipe import Recipe, Source
+from core.training.rows import Rows, make_rows
+
+SHOWN_PROBLEMS = 5
+WATCHED_PROMPTS = 3
+
+
+class InputError(FinetuiError):
+    """The data can't be trained on."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt whose reply is watched during training.
+
+    Args:
+        text: what the user asks, as shown.
+        messages: the conversation up to the reply.
+        expected: the reply of the validation row, when it came from one.
+    """
+
+    text: str
+    messages: tuple[Message, ...]
+    expected: str = ""
+
+    @classmethod
+    def of(cls, text: str, system: str = "") -> Prompt:
+        """A prompt that is one message of the user, after the system message if there is one."""
+        before = (Message("system", system),) if system else ()
+        return cls(text, (*before, Message("user", text)))
+
+
+@dataclass(frozen=True)
+class FrozenFile:
+    """One data file as a run uses it: a copy by content that later edits of the original don't touch.
+
+    Args:
+        title: how the user knows it.
+        sha256: of its bytes; also names the copy.
+        revision: commit of a hub data set, or empty.
+    """
+
+    title: str
+    sha256: str
+    revision: str = ""
+
+    @property
+    def copy(self) -> Path:
+        return rows_dir() / f"{self.sha256}.jsonl"
+
+
+@dataclass(frozen=True)
+class Files:
+    """All data files of a run; `validation` is None when rows are split off or there are none."""
+
+    training: tuple[FrozenFile, ...]
+    validation: FrozenFile | None
+
+
+def freeze_files(recipe: Recipe, record: Path) -> Files:
+    """Copy the recipe's files by content and write down which they are; a resumed run reads that record.
+
+    Args:
+        recipe: with absolute paths.
+        record: JSON file in the run directory.
+
+    Raises:
+        InputError: a resumed run's copy is gone.
+    """
+    if record.exists():
+        return _recorded(record)
+    files = Files(
+        training=tuple(_freeze_source(source) for source in recipe.data),
+        validation=_freeze_source(Source(path=recipe.validation)) if recipe.validation else None,
+    )
+    content = {
+        "training": [item.__dict__ for item in files.training],
+        "validation": files.validation.__dict__ if files.validation else None,
+        "seed": recipe.value("seed"),
+    }
+    write_private(record, json.dumps(content, indent=2).encode())
+    return files
+
+
+def _freeze_source(source: Source) -> FrozenFile:
+    if source.hub is not None and source.file is not None:
+        path = fetch_hub_file(source.hub, source.file, source.revision)
+        revision = path.parts[path.parts.index("snapshots") + 1]  # the cache names folders by commit
+    else:
+        path, revision = Path(source.path or ""), ""
+    return FrozenFile(source.title, freeze(path).sha256, revision)
+
+
+def _recorded(record: Path) -> Files:
+    content: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    validation = content["validation"]
+    files = Files(
+        tuple(FrozenFile(**item) for item in content["training"]),
+        FrozenFile(**validation) if validation else None,
+    )
+    for item in [*files.training, *([files.validation] if files.validation else [])]:
+        if not item.copy.exists():
+            raise InputError(
+                f"The rows of {item.title} that this run was started with are gone.",
+                f"{item.copy} was deleted.",
+                "Start a new run on the file; a run goes on only with exactly its own rows.",
+            )
+    return files
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run trains and measures on.
+
+    Args:
+        training: rows of one epoch, weights and caps applied.
+        validation: rows that are never trained on.
+        prompts: whose replies are watched.
+        system: the system message most training rows share, or empty; a chat starts with it.
+    """
+
+    training: Rows
+    validation: Rows
+    prompts: tuple[Prompt, ...]
+    system: str
+
+
+def gather(recipe: Recipe, files: Files, renderer: Renderer) -> Inputs:
+    """Rows, split and prompts of a recipe.
+
+    Raises:
+        InputError: rows are broken (the first few are named), or none can be trained on.
+    """
+    seed = recipe.value("seed")
+    fraction = recipe.validation_fraction or 0.0
+    training: list[Conversation] = []
+    held_out: list[Conversation] = []
+    for source, file in zip(recipe.data, files.training, strict=True):
+        rows = conversations(file)
+        kept, apart = split(len(rows), fraction, seed)
+        held_out += [rows[number] for number in apart]
+        training += [rows[kept[number]] for number in select(len(kept), source.weight, source.max_rows, seed)]
+    if files.validation:
+        held_out = conversations(files.validation)
+    length = recipe.value("sequence_length")
+    rows_to_train = make_rows(_rendered(training, renderer), length)
+    if not rows_to_train.rows:
+        raise InputError(
+            "No row can be trained on.",
+            f"None of {len(training)} rows has a token to learn within {length} tokens.",
+            "Raise `sequence_length`, or check the rows with `finetui data check`.",
+        )
+    system = common_system(training)
+    return Inputs(
+        training=rows_to_train,
+        validation=make_rows(_rendered(held_out, renderer), length),
+        prompts=_prompts(recipe, held_out or training, system),
+        system=system,
+    )
+
+
+def conversations(file: FrozenFile) -> list[Conversation]:
+    """All rows of a file.
+
+    Raises:
+        InputError: naming the first broken rows by line.
+    """
+    good: list[Conversation] = []
+    bad: list[Problem] = []
+    for item in read_rows(file.copy):
+        named = replace(item, path=file.title)  # the user knows the original, not our copy
+        if isinstance(named, Conversation):
+            good.append(named)
+        elif named.severity == "error":
+            bad.append(named)
+    if bad:
+        raise InputError(
+            "\n".join(str(problem) for problem in bad[:SHOWN_PROBLEMS]),
+            f"{len(bad)} of {len(bad) + len(good)} rows of {file.title} can't be read."
+            if len(bad) > 1
+            else f"This row of {file.title} can't be read.",
+            f"Fix or remove them. `finetui data check {file.title}` lists every one.",
+        )
+    if not good:
+        raise InputError(f"{file.title} has no rows.", "", "Give a file with one JSON conversation a line.")
+    return good
+
+
+def _rendered(rows: list[Conversation], renderer: Renderer) -> Iterator[Rendered]:
+    for item in renderer.render_many(rows):
+        if isinstance(item, RenderingError):
+            raise item
+        yield item
+
+
+def common_system(rows: list[Conversation]) -> str:
+    """The system message that more than half of the rows begin with, or empty."""
+    counts = Counter(
+        row.messages[0].content for row in rows if row.messages and row.messages[0].role == "system"
+    )
+    text, count = counts.most_common(1)[0] if counts else ("", 0)
+    return text if count * 2 > len(rows) else ""
+
+
+def _prompts(recipe: Recipe, rows: list[Conversation], system: str) -> tuple[Prompt, ...]:
+    if recipe.sample_prompts is not None:
+        return tuple(Prompt.of(text, system) for text in recipe.sample_prompts)
+    return tuple(_first_prompt(row) for row in rows[:WATCHED_PROMPTS])
+
+
+def _first_prompt(row: Conversation) -> Prompt:
+    """The conversation up to its first assistant turn, and that turn as what is expected."""
+    first = next(number for number, message in enumerate(row.messages) if message.role == "assistant")
+    before = row.messages[:first]
+    asked = next((message.content for message in reversed(before) if message.role == "user"), "")
+    return Prompt(asked, before, row.messages[first].content)

@@ -1,0 +1,69 @@
+"""Which rows make up which step: known before the first step, from the seed alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rows of every step.
+
+    Args:
+        steps: row numbers, one tuple a step.
+        rows: rows in the training set.
+    """
+
+    steps: tuple[tuple[int, ...], ...]
+    rows: int
+
+    def epoch(self, step: int) -> float:
+        """Epochs done after `step` steps."""
+        return sum(len(rows) for rows in self.steps[:step]) / self.rows
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> list[int]:
+    """The order of the rows in one epoch: a permutation that depends on nothing but its arguments."""
+    return [int(row) for row in np.random.default_rng([seed, epoch]).permutation(rows)]
+
+
+def make_plan(rows: int, rows_per_step: int, epochs: float, max_steps: int | None, seed: int) -> Plan:
+    """Cut the shuffled epochs, one after the other, into steps.
+
+    Every step has exactly `rows_per_step` rows, the last one what is left, so that each row is used `epochs`
+    times. A step may span two epochs.
+
+    Args:
+        rows: rows in the training set, at least 1.
+        rows_per_step: batch size x accumulation.
+        epochs: times each row is used; 1.5 is all rows and then half of them.
+        max_steps: stop after so many steps whatever the epochs say, or go on through further epochs up to it.
+        seed: of the order.
+    """
+    wanted = max_steps * rows_per_step if max_steps else max(1, round(rows * epochs))
+    order: list[int] = []
+    for epoch in range(math.ceil(wanted / rows)):
+        order += epoch_order(rows, seed, epoch)
+    order = order[:wanted]
+    return Plan(
+        steps=tuple(tuple(order[start : start + rows_per_step]) for start in range(0, wanted, rows_per_step)),
+        rows=rows,
+    )
+
+
+def micro_batches(rows: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Cut one step into batches of rows of like length, so that little is padded.
+
+    The step's gradient is the same however it is cut: its loss is divided by the trained tokens of the step.
+    """
+    by_length = sorted(rows, key=lambda row: (lengths[row], row))
+    return [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
+
+
+def report_interval(steps: int, wanted: int | None) -> int:
+    """Steps between two evaluations or checkpoints: as wanted, else a fifth of the run."""
+    return wanted or max(1, math.ceil(steps / 5))
