@@ -6,6 +6,7 @@ cache directory. Every directory made here is private to the user (0700).
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -63,7 +64,11 @@ def make_private(directory: Path) -> Path:
         PathError: it can't be made or is not writable.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in reversed([directory, *directory.parents]):
+            if not folder.exists():
+                folder.mkdir(mode=0o700, exist_ok=True)  # `parents=True` would make the parents public
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     except OSError as error:
         raise PathError(
             f"{directory} can't be made.",

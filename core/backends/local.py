@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import devices
-from core.backends.base import Estimate, Outcome, RecipeProblem, Run
+from core.backends.base import RecipeProblem
 from core.errors import FinetuiError
 from core.events import Starting
 from core.recipe import Recipe
+from core.work import Estimate, Outcome, Run
 
 if TYPE_CHECKING:
     from core.catalog.fetch import ModelRef

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from core.backends.base import Run
 from core.catalog.fetch import ModelError, cached, fetch, resolve
 from core.data.rendering import Renderer
 from core.events import Status
 from core.paths import write_private
 from core.recipe import Recipe
+from core.work import Run
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from itertools import islice
 from pathlib import Path
 
 from core import devices, paths
-from core.backends.base import Estimate
 from core.data.rendering import Rendered, Renderer
 from core.data.rows import Conversation, read_rows
 from core.data.sources import select
 from core.recipe import Recipe
 from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
+from core.work import Estimate
 
 SAMPLED_ROWS = 5000
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}

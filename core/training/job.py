@@ -13,7 +13,6 @@ import torch
 from transformers import GenerationConfig, set_seed
 from transformers.utils import logging as transformers_logging
 
-from core.backends.base import Outcome, Run
 from core.data.rendering import Renderer
 from core.events import Planned, Starting, Warned
 from core.paths import write_private
@@ -25,6 +24,7 @@ from core.training.disk import is_disk_full
 from core.training.inputs import Inputs
 from core.training.plan import Plan, make_plan
 from core.training.trainer import StepTrainer, Watch, training_arguments
+from core.work import Outcome, Run
 
 DISK_POLL_S = 5.0
 

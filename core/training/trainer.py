@@ -18,7 +18,6 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from core.backends.base import Run
 from core.data.rendering import Renderer
 from core.errors import FinetuiError
 from core.events import Checkpointed, Evaluated, Requested, Sampled, Step, Warned
@@ -31,6 +30,7 @@ from core.training.loss import summed_loss
 from core.training.memory import memory_in_use
 from core.training.plan import report_interval
 from core.training.rows import Rows
+from core.work import Run
 
 
 class TrainingError(FinetuiError):
@@ -228,7 +228,7 @@ class StepTrainer(Trainer):
                 )
             )
         self.sample(self.watch.prompts)
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def sample(self, prompts: Sequence[Prompt]) -> None:

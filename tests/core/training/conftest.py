@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from core import recipe as recipes
-from core.backends.base import Request
 from core.events import Event
+from core.work import Request
 from tests.core.training import tiny
 
 

@@ -1,0 +1,308 @@
+"""The one place where a conversation becomes tokens and a loss mask, for the screens and the trainer.
+
+Needs `tokenizers` and jinja2 only; text and ids equal transformers' `apply_chat_template`. Trained are the
+content of each assistant turn as the template renders it and its turn-end token; never the newline after that
+token, nor the document's final end token.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.data.rows import Conversation, Message
+from core.data.template import ChatTemplate, Layout, Region, RenderingError
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+__all__ = ["Rendered", "Renderer", "RenderingError"]
+
+_BATCH = 256
+_TAILS_KEPT = 4096
+_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation as tokens: `ids`, `trained` and `offsets` (in characters) have one entry a token."""
+
+    text: str
+    ids: list[int]
+    trained: list[bool]
+    offsets: list[tuple[int, int]]
+
+    @property
+    def trained_tokens(self) -> int:
+        """How many tokens the loss counts."""
+        return sum(self.trained)
+
+    def cut(self, sequence_length: int) -> Rendered:
+        """The first `sequence_length` tokens; there may be no trained one among them."""
+        if len(self.ids) <= sequence_length:
+            return self
+        offsets = self.offsets[:sequence_length]
+        return Rendered(
+            self.text[: max((end for _, end in offsets), default=0)],
+            self.ids[:sequence_length],
+            self.trained[:sequence_length],
+            offsets,
+        )
+
+
+class Renderer:
+    """A model's tokenizer and chat template.
+
+    Attributes:
+        turn_end_ids: the tokens that end an assistant turn; generation stops at them.
+        pad_id: a token to fill batches with (masked, so its choice never matters to the loss).
+    """
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, pad_id: int) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._special_texts = _special_texts(tokenizer)
+        added = tokenizer.get_added_tokens_decoder()
+        self._swallowers = {
+            number: token.content for number, token in added.items() if token.lstrip or token.rstrip
+        }
+        self._tails: dict[str, list[int]] = {}
+        self.pad_id = pad_id
+        self.turn_end_ids = tuple(_token_id(tokenizer, text) for text in template.turn_ends())
+
+    @classmethod
+    def from_folder(
+        cls, folder: Path, chat_template: str | None = None, now: datetime | None = None
+    ) -> Renderer:
+        """The renderer of a model folder (`tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`).
+
+        Args:
+            folder: the model.
+            chat_template: template text to use instead of the model's own.
+            now: the time told to templates that print today's date; a run freezes it so that it can resume.
+
+        Raises:
+            RenderingError: no tokenizer, no template, or a template that never ends an assistant turn.
+        """
+        config = _read_json(folder / "tokenizer_config.json")
+        tokenizer = _load_tokenizer(folder / "tokenizer.json", config)
+        named = _named_tokens(folder, config)
+        source = chat_template if chat_template is not None else _own_template(folder, config)
+        specials = list(_special_texts(tokenizer).values())
+        specials += [named[name] for name in ("eos_token",) if name in named]
+        template = ChatTemplate(source, named, specials, now)
+        pad = named.get("pad_token", named.get("eos_token", ""))
+        pad_id = tokenizer.token_to_id(pad) if pad else None
+        return cls(tokenizer, template, pad_id if pad_id is not None else 0)
+
+    def render(self, conversation: Conversation) -> Rendered:
+        """Tokens and mask of one conversation.
+
+        Raises:
+            RenderingError: naming file and line: the template refuses, drops or rewrites a message, or
+            content holds
+                a special token of the model.
+        """
+        layout = self._lay_out(conversation)
+        return self._masked(
+            conversation, layout, self._tokenizer.encode(layout.text, add_special_tokens=False)
+        )
+
+    def render_many(self, conversations: Iterable[Conversation]) -> Iterator[Rendered | RenderingError]:
+        """`render` for many, on all cores, in order; one that can't be rendered gives its error."""
+        rest = iter(conversations)
+        while batch := list(islice(rest, _BATCH)):
+            layouts = [self._layout_or_error(item) for item in batch]
+            texts = [item.text for item in layouts if isinstance(item, Layout)]
+            encodings = iter(self._tokenizer.encode_batch(texts, add_special_tokens=False))
+            for conversation, layout in zip(batch, layouts, strict=True):
+                if isinstance(layout, Layout):
+                    yield self._masked(conversation, layout, next(encodings))
+                else:
+                    yield layout
+
+    def render_prompt(self, messages: Sequence[Message]) -> tuple[str, list[int]]:
+        """Text and tokens of a conversation that the model is to continue (with the generation prompt).
+
+        Raises:
+            RenderingError: the template refuses the messages, or one holds a special token of the model.
+        """
+        text = self._template.text(messages, "The conversation", generation_prompt=True)
+        return text, list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
+        """The text of tokens."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
+
+    def _lay_out(self, conversation: Conversation) -> Layout:
+        return self._template.lay_out(conversation.messages, conversation.where)
+
+    def _layout_or_error(self, conversation: Conversation) -> Layout | RenderingError:
+        try:
+            return self._lay_out(conversation)
+        except RenderingError as error:
+            return error
+
+    def _masked(self, conversation: Conversation, layout: Layout, encoding: Encoding) -> Rendered:
+        ids: list[int] = encoding.ids
+        offsets: list[tuple[int, int]] = encoding.offsets
+        cuts = [
+            region.start
+            for region in layout.regions
+            if not self._prompt_stands(layout.text, region, ids, offsets)
+        ]
+        if cuts:
+            ids, offsets = self._encode_apart(layout.text, cuts, ids, offsets)
+        offsets = self._without_swallowed(layout.text, ids, offsets)
+        trained = [False] * len(ids)
+        regions = [region for region in layout.regions if conversation.messages[region.message].weight]
+        for region in regions:
+            first, after = _first_at(offsets, region.start), _first_at(offsets, region.end)
+            trained[first:after] = [True] * (after - first)
+        return Rendered(layout.text, ids, trained, offsets)
+
+    def _without_swallowed(
+        self, text: str, ids: list[int], offsets: list[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """Offsets in which added tokens cover their own text only, not the white space they swallow."""
+        if not self._swallowers:
+            return offsets
+        exact = list(offsets)
+        for index, number in enumerate(ids):
+            special = self._swallowers.get(number)
+            if special and offsets[index][1] - offsets[index][0] != len(special):
+                start = text.index(special, offsets[index][0])
+                exact[index] = (start, start + len(special))
+        return exact
+
+    def _prompt_stands(
+        self, text: str, region: Region, ids: list[int], offsets: list[tuple[int, int]]
+    ) -> bool:
+        """Whether the tokens before an answer are those of the prompt alone, as the model will be given it.
+
+        They are not when a token straddles the boundary, e.g. ChatML's newline before an answer that starts
+        with one. Special tokens part a text for the tokenizer, so it is enough to look from the last one on.
+        """
+        last = _first_at(offsets, region.start)
+        special = next(
+            (index for index in range(last - 1, -1, -1) if ids[index] in self._special_texts), None
+        )
+        if special is not None and special == last - 1:
+            return True
+        begin = 0 if special is None else offsets[special][0]
+        return self._tail_ids(text[begin : region.start]) == ids[special or 0 : last]
+
+    def _tail_ids(self, tail: str) -> list[int]:
+        known = self._tails.get(tail)
+        if known is None:
+            known = list(self._tokenizer.encode(tail, add_special_tokens=False).ids)
+            if len(tail) < 200 and len(self._tails) < _TAILS_KEPT:
+                self._tails[tail] = known
+        return known
+
+    def _encode_apart(
+        self, text: str, cuts: list[int], ids: list[int], offsets: list[tuple[int, int]]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """Prompt and answer tokenised apart; kept whole where that would add a prefix space to the text."""
+        bounds = [0, *cuts, len(text)]
+        apart_ids: list[int] = []
+        apart_offsets: list[tuple[int, int]] = []
+        for begin, end in zip(bounds, bounds[1:], strict=False):
+            encoding = self._tokenizer.encode(text[begin:end], add_special_tokens=False)
+            apart_ids += encoding.ids
+            apart_offsets += [(first + begin, last + begin) for first, last in encoding.offsets]
+        if self.decode(apart_ids) != self.decode(ids):
+            return ids, offsets
+        return apart_ids, apart_offsets
+
+
+def _first_at(offsets: list[tuple[int, int]], position: int) -> int:
+    """The index of the first token that starts at or after a character."""
+    return bisect_left(offsets, position, key=lambda offset: offset[0])
+
+
+def _token_id(tokenizer: Tokenizer, text: str) -> int:
+    number = tokenizer.token_to_id(text)
+    if number is None:
+        raise RenderingError(
+            f"The tokenizer has no token {text!r}.",
+            "The chat template ends the assistant's turn with it.",
+            "Give another chat_template in the recipe, or use the tokenizer that belongs to the model.",
+        )
+    return int(number)
+
+
+def _special_texts(tokenizer: Tokenizer) -> dict[int, str]:
+    """Special tokens by id, with their texts."""
+    added = tokenizer.get_added_tokens_decoder()
+    return {number: token.content for number, token in added.items() if token.special}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise RenderingError(f"{path} is not valid JSON.", str(error), "Fetch the model again.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _load_tokenizer(path: Path, config: dict[str, Any]) -> Tokenizer:
+    from tokenizers import AddedToken, Tokenizer
+
+    if not path.is_file():
+        raise RenderingError(
+            f"{path.parent} has no tokenizer.json.",
+            "Only models with a fast tokenizer can be fine-tuned here.",
+            "Choose another model, or save its tokenizer with transformers' save_pretrained first.",
+        )
+    description = _read_json(path)
+    # Truncation and padding stored in the file are the last user's, and a post-processor's only effect
+    # without special tokens is to trim the offsets; the mask needs them whole.
+    description.update(truncation=None, padding=None, post_processor=None)
+    try:
+        tokenizer = Tokenizer.from_str(json.dumps(description))
+    except Exception as error:  # noqa: BLE001 - tokenizers raises plain Exception
+        raise RenderingError(f"{path} can't be read.", str(error), "Fetch the model again.") from error
+    listed = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
+    for _, token in listed:
+        if tokenizer.token_to_id(token["content"]) is None:
+            flags = {
+                name: bool(token.get(name))
+                for name in ("lstrip", "rstrip", "single_word", "normalized", "special")
+            }
+            tokenizer.add_tokens([AddedToken(token["content"], **flags)])
+    return tokenizer
+
+
+def _named_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """bos_token, eos_token, ... as templates may print them; model-specific named tokens too."""
+    merged = {**_read_json(folder / "special_tokens_map.json"), **config}
+    extra = merged.get("extra_special_tokens")
+    named = {name: merged[name] for name in _NAMED_TOKENS if merged.get(name)}
+    if isinstance(extra, dict):
+        named.update(extra)
+    return {
+        name: token["content"] if isinstance(token, dict) else str(token) for name, token in named.items()
+    }
+
+
+def _own_template(folder: Path, config: dict[str, Any]) -> str:
+    path = folder / "chat_template.jinja"
+    template = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
+    if isinstance(template, list):
+        template = {item["name"]: item["template"] for item in template}.get("default")
+    if not isinstance(template, str):
+        raise RenderingError(
+            f"{folder.name} has no chat template.",
+            "It is a base model: nothing says how a conversation becomes text.",
+            "Give chat_template: in the recipe (a name from the catalogue or a file).",
+        )
+    return template

@@ -1,0 +1,100 @@
+"""What passes between a run and the engine that works on it.
+
+An engine knows nothing of processes, queues or screens: the worker hands it a `Run` and writes down the `Outcome`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from core.events import Event
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will take, computed from the recipe, the data and the model's configuration.
+
+    Sizes are bytes. `peak_bytes` is a calculation (weights, adapter, optimiser, activations, logits), not a
+    measurement; `tokens` is exact unless `sampled_rows` is set, then it is scaled up from that many rows.
+    """
+
+    device: str
+    rows: int
+    validation_rows: int
+    steps: int
+    tokens: int
+    sampled_rows: int
+    longest_row: int
+    cut_rows: int
+    dropped_rows: int
+    parameters: int
+    trainable_parameters: int
+    weights_bytes: int
+    peak_bytes: int
+    available_bytes: int
+    disk_bytes: int
+    free_disk_bytes: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended; the worker turns it into the run's last event. Paths are relative to the run."""
+
+    kind: Literal["finished", "stopped", "paused"]
+    step: int
+    model: str = ""
+    checkpoint: str = ""
+    loss: float | None = None
+    base_loss: float | None = None
+
+
+class Request(Protocol):
+    """Something the user asks of a running run."""
+
+    @property
+    def verb(self) -> str:
+        """stop, pause, checkpoint or sample."""
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What belongs to the verb."""
+
+
+class Run(Protocol):
+    """A run as its backend sees it."""
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `cuda:<uuid>`; its lock is held."""
+
+    @property
+    def resume_from(self) -> Path | None:
+        """The checkpoint to go on from, verified; None at the first start."""
+
+    def emit(self, event: Event) -> None:
+        """Write an event to the journal. Never raises for a full disk."""
+
+    def requests(self) -> Sequence[Request]:
+        """New requests since the last call; cheap, made at every step."""
+
+    def partial_checkpoint(self, step: int) -> Path:
+        """An empty private folder to write a checkpoint into."""
+
+    def publish_checkpoint(self, partial: Path, step: int) -> Path:
+        """Make a written checkpoint durable and complete; returns its final folder."""
+
+    def prune_checkpoints(self, keep: int) -> None:
+        """Remove all but the newest `keep` checkpoints."""
+
+    def partial_model(self) -> Path:
+        """An empty private folder to write the final model into."""
+
+    def publish_model(self, partial: Path) -> Path:
+        """Make the written model durable, in place of an earlier one; returns its final folder."""
