@@ -57,14 +57,28 @@ class LocalBackend:
 
         run.emit(Starting(phase="getting the model", device=run.device))
         base = obtain(recipe, run)
+        if (early := _asked_to_leave(run)) is not None:
+            return early
         run.emit(Starting(phase="reading the rows", device=run.device))
         data = run.directory / "data"
         renderer = frozen_renderer(recipe, base, data)
         inputs = gather(recipe, freeze_files(recipe, data / "sources.json"), renderer)
+        if (early := _asked_to_leave(run)) is not None:
+            return early
         run.emit(Starting(phase="starting torch", device=run.device))
         from core.training.job import run_job
 
         return run_job(recipe, run, base, renderer, inputs)
+
+
+def _asked_to_leave(run: Run) -> Outcome | None:
+    """How to end when a stop or a pause came before the first step; a checkpoint resumed from stays as it is."""
+    verbs = [request.verb for request in run.requests() if request.verb in ("stop", "pause")]
+    if not verbs:
+        return None
+    step = int(run.resume_from.name.rpartition("-")[2]) if run.resume_from else 0
+    checkpoint = str(run.resume_from.relative_to(run.directory)) if run.resume_from else ""
+    return Outcome("paused" if verbs[-1] == "pause" else "stopped", step, checkpoint=checkpoint)
 
 
 def _error(key: str, error: FinetuiError) -> RecipeProblem:

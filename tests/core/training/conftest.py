@@ -32,6 +32,7 @@ class FolderRun:
         self.resume_from = resume_from
         self.events: list[Event] = []
         self.asked: dict[int, Ask] = {}
+        self.asked_early = False
         self._step = 0
         (directory / "data").mkdir(parents=True, exist_ok=True)
         (directory / "checkpoints").mkdir(exist_ok=True)
@@ -43,6 +44,8 @@ class FolderRun:
         return [event for event in self.events if event.kind == kind]
 
     def requests(self) -> Sequence[Request]:
+        if not self.asked_early and not self.of("planned"):
+            return []
         self._step += 1
         return [self.asked[self._step]] if self._step in self.asked else []
 

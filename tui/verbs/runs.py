@@ -1,0 +1,150 @@
+"""`finetui runs|watch|stop|pause|resume|rename|delete|restore`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from core.runs import supervisor
+from core.runs.rows import RunRow
+from tui.format import ago
+from tui.verbs.output import errors_told, interactive, out, out_json, say
+
+Ref = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id, the beginning of an id, or name.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command("runs")(runs)
+    app.command("watch")(watch)
+    app.command("stop")(stop)
+    app.command("pause")(pause)
+    app.command("resume")(resume)
+    app.command("rename")(rename)
+    app.command("delete")(delete)
+    app.command("restore")(restore)
+
+
+def as_data(row: RunRow) -> dict[str, Any]:
+    """A run for JSON."""
+    content = asdict(row)
+    del content["summary"]
+    return {**content, "directory": str(row.directory)}
+
+
+def runs(
+    json: Json = False,
+    trash: Annotated[bool, typer.Option("--trash", help="Deleted runs, kept for 30 days.")] = False,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Make the list anew from the run directories.")
+    ] = False,
+) -> None:
+    """List the runs, newest first."""
+    with errors_told():
+        if rebuild:
+            supervisor.rebuild()
+        supervisor.purge()
+        rows = supervisor.list_runs(trash=trash)
+        for notice in supervisor.notices():
+            say(notice)
+        if json:
+            out_json([as_data(row) for row in rows])
+            return
+        if not rows:
+            say(
+                "No deleted runs."
+                if trash
+                else "No runs yet. `finetui demo` makes one; `finetui train FILE` yours."
+            )
+        for row in rows:
+            out(_line(row))
+
+
+def _line(row: RunRow) -> str:
+    loss = f"{row.eval_loss:.4f}" if row.eval_loss is not None else "-"
+    step = f"{row.step}/{row.total_steps}"
+    device = row.device.partition(":")[0]
+    return (
+        f"{row.id:<28} {row.state:<9} {step:>11}  eval {loss:>7}  {device:<4}  {row.model}"
+        f"  {ago(row.created, time.time())}"
+    )
+
+
+def watch(
+    ref: Ref,
+    json: Json = False,
+    plain: Annotated[bool, typer.Option(help="Lines instead of the app.")] = False,
+) -> None:
+    """Watch a run: in the app's monitor, or as plain lines where there is no terminal."""
+    with errors_told():
+        row = supervisor.get(ref)
+        if interactive() and not plain and not json:
+            from tui.app import FinetuiApp
+
+            FinetuiApp(mode="monitor", run=row.id).run()
+            return
+        from tui.verbs.follow import follow
+
+        raise typer.Exit(follow(row.id, json=json))
+
+
+def stop(ref: Ref, json: Json = False) -> None:
+    """Stop a run after its present step; a checkpoint and the adapter are kept."""
+    _change(supervisor.stop, ref, json, "stopped", "stopping: it writes a checkpoint and the adapter first")
+
+
+def pause(ref: Ref, json: Json = False) -> None:
+    """Pause a run: it writes a checkpoint and leaves, so that its device is free."""
+    _change(supervisor.pause, ref, json, "paused", "pausing: it writes a checkpoint first")
+
+
+def resume(ref: Ref, json: Json = False) -> None:
+    """Go on with a paused, stopped, failed or lost run from its last checkpoint."""
+    _change(supervisor.resume, ref, json, "", f"goes on; `finetui watch {ref}` shows it")
+
+
+def delete(ref: Ref, json: Json = False) -> None:
+    """Move a run to the trash, where it stays for 30 days."""
+    _change(
+        supervisor.delete,
+        ref,
+        json,
+        "",
+        f"is in the trash for 30 days; `finetui restore {ref}` brings it back",
+    )
+
+
+def restore(ref: Ref, json: Json = False) -> None:
+    """Bring a run back from the trash."""
+    _change(supervisor.restore, ref, json, "", "is back")
+
+
+def rename(
+    ref: Ref,
+    name: Annotated[str, typer.Argument(help="The new name.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Give a run another name; its id stays."""
+    _change(lambda given: supervisor.rename(given, name), ref, json, "", f"is now called {name}")
+
+
+def _change(verb: Any, ref: str, json: bool, until: str, words: str) -> None:
+    """Do it, say so, and wait for what takes a moment."""
+    with errors_told():
+        row = verb(ref)
+        say(f"{row.id} {words}")
+        if until and row.state != until:
+            try:
+                row = supervisor.wait(row.id)
+            except KeyboardInterrupt:
+                say(f"Not waiting any longer; it will be {until} all the same.")
+            else:
+                say(f"{row.id} is {row.state} at step {row.step} of {row.total_steps}")
+        if json:
+            out_json(as_data(row))

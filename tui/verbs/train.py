@@ -1,0 +1,184 @@
+"""`finetui train` and `finetui recipe`."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from core.command import flag
+from core.recipe import Recipe, RecipeError, build, dump, fields, load
+from core.settings import FieldInfo
+from tui.verbs.output import errors_told, interactive, out, out_json, say
+
+RECIPE_SUFFIXES = (".yaml", ".yml")
+TYPES = {"int": int, "float": float, "bool": bool}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs; the options of `train` are made from the table of settings."""
+    app.command("train")(_with_settings(train))
+    app.command("recipe")(recipe)
+
+
+def train(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RECIPE.yaml | DATA...", help="A recipe, or files of rows.", show_default=False
+        ),
+    ],
+    detach: Annotated[bool, typer.Option("--detach", help="Start it and return at once.")] = False,
+    app: Annotated[bool, typer.Option("--app", help="Open the app on it.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what is wrong and what it would take.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    **settings: Any,
+) -> None:
+    """Train a model: on a recipe, or on files of rows with the settings given as options.
+
+    The run is a process of its own. This command follows it in plain lines; Ctrl-C leaves the run to itself.
+    """
+    with errors_told():
+        wanted = _recipe(files, {key: value for key, value in settings.items() if value not in (None, [])})
+        passed = report(wanted, json=json and check)
+        if check or not passed:
+            raise typer.Exit(0 if passed else 2)
+        submit(wanted, detach=detach, app=app, json=json)
+
+
+def submit(wanted: Recipe, *, detach: bool, app: bool, json: bool) -> None:
+    """Start the run and show it the way that was asked for."""
+    from core.runs import supervisor
+    from tui.verbs.runs import as_data
+
+    row = supervisor.submit(wanted, Path.cwd())
+    say(f"Started {row.id}. It goes on without this terminal; `finetui watch {row.id}` comes back to it.")
+    for risk in supervisor.survival_risks():
+        say(f"  ! {risk}")
+    if app and interactive():
+        from tui.app import FinetuiApp
+
+        FinetuiApp(mode="monitor", run=row.id).run()
+    elif detach:
+        if json:
+            out_json(as_data(row))
+        else:
+            out(row.id)
+    else:
+        from tui.verbs.follow import follow
+
+        raise typer.Exit(follow(row.id, json=json))
+
+
+def _recipe(files: list[Path], settings: dict[str, Any]) -> Recipe:
+    """From a file, changed by options; or from data files and options."""
+    if files[0].suffix in RECIPE_SUFFIXES:
+        if len(files) > 1:
+            raise RecipeError([("", f"Give one recipe; {files[1]} is one file too many.")], str(files[0]))
+        content = load(files[0]).model_dump(exclude_none=True)
+    else:
+        content = {"data": [str(path) for path in files]}
+        settings.setdefault("model", "smollm2-135m-instruct")
+    return build({**content, **settings}, "the command" if settings else str(files[0])).absolute(Path.cwd())
+
+
+def report(wanted: Recipe, json: bool = False) -> bool:
+    """Tell problems and sizes; whether nothing forbids the start."""
+    from core.backends import get
+
+    backend = get(wanted.value("backend"))
+    problems = backend.check(wanted)
+    passed = not any(problem.severity == "error" for problem in problems)
+    sizes = None
+    if passed and not any(problem.key == "model" for problem in problems):
+        sizes = backend.estimate(wanted)
+    if json:
+        out_json(
+            {"problems": [problem.__dict__ for problem in problems], "estimate": sizes and sizes.__dict__}
+        )
+        return passed
+    for problem in problems:
+        say(f"{'error  ' if problem.severity == 'error' else 'warning'}  {problem.sentence}")
+        if problem.fix:
+            say(f"         -> {problem.fix}")
+    if sizes:
+        say(
+            f"{sizes.steps} steps, {sizes.rows} rows, {sizes.tokens:,} tokens; memory about "
+            f"{sizes.peak_bytes / 1e9:.1f} of {sizes.available_bytes / 1e9:.1f} GB on {sizes.device}; "
+            f"disk {sizes.disk_bytes / 1e6:.0f} MB"
+        )
+    return passed
+
+
+def recipe(
+    file: Annotated[Path | None, typer.Argument(help="A recipe to show in full.", show_default=False)] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List every key of a recipe with its range, default and meaning; or show a recipe as it is understood."""
+    with errors_told():
+        if file is not None:
+            loaded = load(file)
+            if json:
+                out_json(loaded.model_dump(exclude_none=True))
+            else:
+                out(dump(loaded).rstrip())
+            return
+        if json:
+            out_json([item.__dict__ for item in fields()])
+            return
+        group = ""
+        for item in fields():
+            if item.group != group:
+                group = item.group
+                out(f"\n# {group}")
+            out(_line(item))
+
+
+def _line(item: FieldInfo) -> str:
+    unset = "required" if item.required else f"unset: {item.default_text}"
+    usual = f" Usual: {item.usual}." if item.usual else ""
+    effect = f" {item.effect}" if item.effect else ""
+    return f"{item.name}: {item.expected} ({unset})\n    {item.help}{usual}{effect}"
+
+
+def _with_settings(verb: Any) -> Any:
+    """The verb with an option for every setting of the table but the data, which are arguments."""
+    kept = [item for item in inspect.signature(verb).parameters.values() if item.kind is not item.VAR_KEYWORD]
+
+    def command(**arguments: Any) -> None:
+        verb(**arguments)
+
+    added = [_option(item) for item in fields() if item.name != "data"]
+    command.__doc__ = verb.__doc__
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [item.replace(kind=item.KEYWORD_ONLY, annotation=_resolved(verb, item.name)) for item in kept] + added
+    )
+    command.__annotations__ = {
+        item.name: item.annotation
+        for item in command.__signature__.parameters.values()  # type: ignore[attr-defined]
+    }
+    return command
+
+
+def _resolved(verb: Any, name: str) -> Any:
+    from typing import get_type_hints
+
+    return get_type_hints(verb, include_extras=True)[name]
+
+
+def _option(item: FieldInfo) -> inspect.Parameter:
+    kind: Any = list[str] if item.kind == "list" else TYPES.get(item.kind, str) | None
+    names = [flag(item.name)]
+    if item.kind == "bool":
+        names = [f"{flag(item.name)}/--no-{item.name.replace('_', '-')}"]
+    default = item.default_text or "none"
+    option = typer.Option(
+        *names, help=f"{item.help} [unset: {default}]", show_default=False, rich_help_panel=item.group
+    )
+    return inspect.Parameter(
+        item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+    )
