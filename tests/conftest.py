@@ -11,6 +11,21 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.fixture(scope="session")
+def embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real SmolLM2 folder: of FINETUI_TEST_MODELS when that is set, else fetched once for the session."""
+    from core.catalog.fetch import ModelError, fetch, resolve
+
+    if models := os.environ.get("FINETUI_TEST_MODELS"):
+        return next(Path(models).glob("smollm2-135m-instruct/[!.]*"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FINETUI_HOME", str(tmp_path_factory.mktemp("models")))
+        try:
+            return fetch(resolve("smollm2-135m-instruct"), lambda *_: None).folder
+        except ModelError as error:
+            pytest.skip(f"the embedded model can't be had here: {error}")
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty FINETUI_HOME."""

@@ -264,19 +264,11 @@ def test_a_folder_without_a_tokenizer_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_embedded_model_renders_as_transformers_does() -> None:
-    """With the real SmolLM2 tokenizer, where it is in the developer's own cache."""
-    import os
-
-    folders = sorted(
-        Path(os.environ.get("FINETUI_TEST_MODELS", "/nonexistent")).glob("smollm2-135m-instruct/*")
-    )
-    if not folders:
-        pytest.skip("set FINETUI_TEST_MODELS to a folder of fetched models")
+def test_the_embedded_model_renders_as_transformers_does(embedded_model: Path) -> None:
     from transformers import AutoTokenizer
 
-    reference = AutoTokenizer.from_pretrained(folders[-1])
-    renderer = Renderer.from_folder(folders[-1])
+    reference = AutoTokenizer.from_pretrained(embedded_model)
+    renderer = Renderer.from_folder(embedded_model)
     for row in CONVERSATIONS.values():
         rendered = renderer.render(row)
         assert rendered.text == reference_text(reference, row.messages)
