@@ -113,3 +113,13 @@ def _group_limit() -> tuple[int, int] | None:
     except OSError:
         return None
     return (int(limit) - used, int(limit)) if limit.isdigit() else None
+
+
+def share_cores() -> None:
+    """Let torch's idle threads sleep instead of spin. Call before torch is imported, in a process that computes.
+
+    OpenMP's threads wait for each other by spinning. Where other processes want the same cores (a chat beside a
+    training, two runs), spinning takes the cores from the very threads that are waited for; `make bench` prints
+    what that costs. A value set by the user stays.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

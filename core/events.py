@@ -91,14 +91,17 @@ class Status(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One optimiser step: `loss` is the mean over its trained tokens, `grad_norm` is before clipping."""
+    """One optimiser step: `loss` is the mean over its trained tokens, `grad_norm` is before clipping.
+
+    A loss or norm that is not a number is None when it is read back: JSON has no word for it.
+    """
 
     kind = "step"
     step: int
     epoch: float
-    loss: float
+    loss: float | None
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None
     tokens: int
     trained_tokens: int
     tokens_per_s: float
@@ -112,8 +115,8 @@ class Evaluated(Event):
 
     kind = "evaluated"
     step: int
-    loss: float
-    perplexity: float
+    loss: float | None
+    perplexity: float | None
     rows: int
     trained_tokens: int
     duration_s: float
@@ -242,7 +245,7 @@ _FIELDS = {kind: {item.name for item in fields(cls)} for kind, cls in KINDS.item
 
 
 def encode(event: Event) -> bytes:
-    """One JSON line, newline included. Not-a-number becomes null."""
+    """One JSON line, newline included. A number that is none, or infinite, becomes null."""
     return orjson.dumps({"v": SCHEMA_VERSION, "kind": event.kind, **asdict(event)}) + b"\n"
 
 
@@ -250,10 +253,12 @@ def decode(line: bytes) -> Event | None:
     """The event of a line, or None for a kind this version doesn't know.
 
     Raises:
-        ValueError: the line is not JSON, or a known kind lacks a field.
+        ValueError: the line is not a JSON object, or a known kind lacks a field.
     """
     record: dict[str, Any] = orjson.loads(line)
-    cls = KINDS.get(record.get("kind", ""))
+    if not isinstance(record, dict):
+        raise ValueError("an event is a JSON object")
+    cls = KINDS.get(str(record.get("kind")))
     if cls is None:
         return None
     known = _FIELDS[cls.kind]

@@ -22,14 +22,26 @@ class PathError(FinetuiError):
 
 def data_dir() -> Path:
     """Runs, trash and the store."""
-    home = os.environ.get("FINETUI_HOME")
-    return Path(home).absolute() / "data" if home else platformdirs.user_data_path("finetui")
+    home = _home()
+    return home / "data" if home else platformdirs.user_data_path("finetui")
 
 
 def cache_dir() -> Path:
     """Models and copies of data rows: safe to delete while nothing runs."""
+    home = _home()
+    return home / "cache" if home else platformdirs.user_cache_path("finetui")
+
+
+def settle_home() -> None:
+    """Make FINETUI_HOME absolute for this process and those it starts: a run's worker has another working directory."""
+    home = _home()
+    if home:
+        os.environ["FINETUI_HOME"] = str(home)
+
+
+def _home() -> Path | None:
     home = os.environ.get("FINETUI_HOME")
-    return Path(home).absolute() / "cache" if home else platformdirs.user_cache_path("finetui")
+    return Path(os.path.expanduser(home)).absolute() if home else None  # noqa: PTH111 - never fails, Path's does
 
 
 def runs_dir() -> Path:
@@ -98,7 +110,7 @@ def write_private(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except OSError:
+    except BaseException:
         aside.unlink(missing_ok=True)
         raise
 

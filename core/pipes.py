@@ -5,8 +5,9 @@ Frames, one JSON object a line:
     app -> worker   {"id": 7, "op": "render", ...}      {"id": 8, "op": "cancel", "target": 7}
     worker -> app   {"id": 7, "chunk": ...}*  then  {"id": 7, "result": ...}  or  {"id": 7, "error": {...}}
 
-Requests are served one at a time, in order; `cancel` alone is seen at once. The worker ends when its standard
-input closes, so it never outlives the app. Its stray prints go to stderr, which the app keeps in a file.
+Requests are served one at a time, in order; `cancel` alone is seen at once. When its standard input closes the
+worker gives up what it does and ends, within seconds whatever it does, so it never outlives the app. Its stray
+prints go to stderr, which the app keeps in a file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+import time
+import traceback
+from collections.abc import AsyncGenerator, Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +29,10 @@ import orjson
 from core.errors import FinetuiError
 
 MAX_LINE_BYTES = 64 << 20
+LEAVE_S = 5.0
+"""A worker whose app has gone ends after this long at the latest."""
+CLOSE_S = 2.0
+"""How long a closed worker has to leave before it is killed."""
 
 Handler = Callable[..., Any]
 
@@ -41,17 +48,48 @@ class Cancelled(Exception):  # noqa: N818 - a signal, not an error
 class Request:
     """Handed to every handler: lets a long one find out that nobody waits any more."""
 
-    def __init__(self, identity: int, cancelled: set[int]) -> None:
+    def __init__(self, identity: int, given_up: Callable[[int], bool]) -> None:
         self._identity = identity
-        self._cancelled = cancelled
+        self._given_up = given_up
 
     @property
     def cancelled(self) -> bool:
-        return self._identity in self._cancelled
+        return self._given_up(self._identity)
 
     def check(self) -> None:
         if self.cancelled:
             raise Cancelled
+
+
+class _Inbox:
+    """Requests from stdin, read by a thread of its own so that a cancel is seen while a handler works."""
+
+    def __init__(self, stdin: BinaryIO) -> None:
+        self.requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._stdin = stdin
+        self._cancelled: set[int] = set()
+        self._closed = False
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for line in self._stdin:
+                frame = orjson.loads(line)
+                if frame["op"] == "cancel":
+                    self._cancelled.add(frame["target"])
+                else:
+                    self.requests.put(frame)
+        finally:
+            self._closed = True
+            self.requests.put(None)
+        time.sleep(LEAVE_S)  # a daemon thread: not reached when the main thread leaves by itself
+        os._exit(1)
+
+    def given_up(self, identity: int) -> bool:
+        return self._closed or identity in self._cancelled
+
+    def forget(self, identity: int) -> None:
+        self._cancelled.discard(identity)
 
 
 def serve(handlers: dict[str, Handler]) -> None:
@@ -63,65 +101,68 @@ def serve(handlers: dict[str, Handler]) -> None:
     """
     out = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # whatever a library prints must not break the framing
-    cancelled: set[int] = set()
-    requests: queue.Queue[dict[str, Any] | None] = queue.Queue(maxsize=1024)
-    threading.Thread(target=_read_requests, args=(sys.stdin.buffer, requests, cancelled), daemon=True).start()
-    while (frame := requests.get()) is not None:
+    inbox = _Inbox(sys.stdin.buffer)
+    while (frame := inbox.requests.get()) is not None:
         identity = frame.pop("id")
         handler = handlers.get(frame.pop("op"))
-        for answer in _answers(handler, Request(identity, cancelled), frame):
-            try:
-                out.write(orjson.dumps({"id": identity, **answer}) + b"\n")
-            except BrokenPipeError:
-                return
-        cancelled.discard(identity)
-
-
-def _read_requests(
-    stdin: BinaryIO, requests: queue.Queue[dict[str, Any] | None], cancelled: set[int]
-) -> None:
-    for line in stdin:
-        frame = orjson.loads(line)
-        if frame["op"] == "cancel":
-            cancelled.add(frame["target"])
-        else:
-            requests.put(frame)
-    requests.put(None)
+        with contextlib.closing(_answers(handler, Request(identity, inbox.given_up), frame)) as answers:
+            for answer in answers:
+                try:
+                    out.write(b'{"id":%d,%b\n' % (identity, answer[1:]))
+                except BrokenPipeError:
+                    return
+        inbox.forget(identity)
 
 
 def _answers(
     handler: Handler | None, request: Request, arguments: dict[str, Any]
-) -> Iterator[dict[str, Any]]:
+) -> Generator[bytes, None, None]:
+    """The encoded answers to one request, ids left out; whatever goes wrong becomes the last of them."""
     if handler is None:
-        yield {"error": {"what": "The helper process does not know this request."}}
+        yield _error("The helper process does not know this request.")
         return
     try:
+        request.check()
         result = handler(request, **arguments)
-        if isinstance(result, Iterator):
-            result = yield from _chunks(result)
-        yield {"result": result}
+        if isinstance(result, Generator):
+            result = yield from _chunks(result, request)
+        yield _encode({"result": result})
     except Cancelled:
-        yield {"error": {"what": "Cancelled."}}
+        yield _error("Cancelled.")
     except FinetuiError as error:
-        yield {"error": error.as_dict()}
+        yield _error(error.what, error.cause, error.next_step)
     except Exception as error:  # noqa: BLE001 - the app must live on; it shows this as the error it is
-        import traceback
-
         traceback.print_exc()
-        yield {
-            "error": {
-                "what": f"{type(error).__name__}: {error}",
-                "cause": "An unexpected error in the helper process.",
-            }
-        }
+        yield _error(f"{type(error).__name__}: {error}", "An unexpected error in the helper process.")
 
 
-def _chunks(generator: Iterator[Any]) -> Generator[dict[str, Any], None, Any]:
-    while True:
-        try:
-            yield {"chunk": next(generator)}
-        except StopIteration as end:
-            return end.value
+def _chunks(generator: Generator[Any, None, Any], request: Request) -> Generator[bytes, None, Any]:
+    with contextlib.closing(generator):
+        while True:
+            try:
+                chunk = next(generator)
+            except StopIteration as end:
+                return end.value
+            yield _encode({"chunk": chunk})
+            request.check()
+
+
+def _encode(answer: dict[str, Any]) -> bytes:
+    """One answer as JSON.
+
+    Raises:
+        TypeError: a handler answered with what JSON has no form for, or with too much.
+    """
+    line = orjson.dumps(answer)
+    if len(line) > MAX_LINE_BYTES - 64:
+        raise TypeError(f"an answer of {len(line)} bytes is too long")
+    return line
+
+
+def _error(what: str, cause: str = "", next_step: str = "") -> bytes:
+    """An error's three parts as JSON; a file name in it may be no Unicode."""
+    parts = {"what": what, "cause": cause, "next_step": next_step}
+    return _encode({"error": {k: v.encode("utf-8", "replace").decode() for k, v in parts.items()}})
 
 
 class PipeClient:
@@ -135,10 +176,8 @@ class PipeClient:
     def __init__(self, module: str, log: Path) -> None:
         self.module = module
         self.log = log
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._worker: _Worker | None = None
         self._next = 0
-        self._waiting: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self._starting = asyncio.Lock()
 
     async def call(self, op: str, **arguments: Any) -> Any:
@@ -153,24 +192,24 @@ class PipeClient:
                 result = value
         return result
 
-    async def stream(self, op: str, **arguments: Any) -> AsyncIterator[tuple[str, Any]]:
-        """("chunk", value) as they come, then ("result", value); leaving the loop early cancels it."""
-        frames = self._frames(op, arguments)
-        try:
+    async def stream(self, op: str, **arguments: Any) -> AsyncGenerator[tuple[str, Any], None]:
+        """("chunk", value) as they come, then ("result", value); leaving the loop early cancels it.
+
+        Raises:
+            PipeError: as in `call`.
+        """
+        async with contextlib.aclosing(self._frames(op, arguments)) as frames:
             async for frame in frames:
                 yield frame
-        finally:
-            await frames.aclose()
 
-    async def _frames(self, op: str, arguments: dict[str, Any]) -> Any:
-        process = await self._start()
+    async def _frames(self, op: str, arguments: dict[str, Any]) -> AsyncGenerator[tuple[str, Any], None]:
+        worker = await self._start()
         self._next += 1
         identity = self._next
-        answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._waiting[identity] = answers
+        answers = worker.waiting[identity] = asyncio.Queue()
         complete = False
         try:
-            await self._send(process, {"id": identity, "op": op, **arguments})
+            await worker.send({"id": identity, "op": op, **arguments})
             while True:
                 frame = await answers.get()
                 if "chunk" in frame:
@@ -182,60 +221,109 @@ class PipeClient:
                 yield "result", frame["result"]
                 return
         finally:
-            self._waiting.pop(identity, None)
+            del worker.waiting[identity]
             if not complete:
-                with contextlib.suppress(OSError):
-                    await self._send(process, {"id": 0, "op": "cancel", "target": identity})
+                with contextlib.suppress(PipeError):  # a worker that is gone needs no cancel
+                    await worker.send({"id": 0, "op": "cancel", "target": identity})
 
-    async def _send(self, process: asyncio.subprocess.Process, frame: dict[str, Any]) -> None:
-        assert process.stdin is not None
-        try:
-            process.stdin.write(orjson.dumps(frame) + b"\n")
-            await process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._gone() from error
-
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self) -> _Worker:
         async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                with self.log.open("ab") as log:
-                    self._process = await asyncio.create_subprocess_exec(
-                        sys.executable, "-P", "-m", self.module,
-                        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=log,
-                        limit=MAX_LINE_BYTES,
-                    )  # fmt: skip
-                self._reader = asyncio.create_task(self._read(self._process))
-            return self._process
+            if self._worker is None or self._worker.gone:
+                self._worker = await _Worker.start(self.module, self.log)
+            return self._worker
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def close(self) -> None:
+        """End the worker: close its input, then insist. A later request starts another."""
+        async with self._starting:
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.close()
+
+
+class _Worker:
+    """One helper process and the requests that wait for its answers."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        assert process.stdin is not None
         assert process.stdout is not None
-        while line := await process.stdout.readline():
-            frame = orjson.loads(line)
-            answers = self._waiting.get(frame["id"])
-            if answers is not None:
-                answers.put_nowait(frame)
-        await process.wait()
-        for answers in self._waiting.values():
-            answers.put_nowait({"error": self._gone().as_dict()})
+        self.waiting: dict[int, asyncio.Queue[dict[str, Any]]] = {}
+        self.gone = False
+        self._process = process
+        self._stdin = process.stdin
+        self._log = log
+        self._reader = asyncio.create_task(self._read(process.stdout))
 
-    def _gone(self) -> PipeError:
+    @classmethod
+    async def start(cls, module: str, log: Path) -> _Worker:
+        """Start `python -P -m <module>`.
+
+        Raises:
+            PipeError: the log can't be written, or no process started.
+        """
+        try:
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            with os.fdopen(descriptor, "ab") as errors:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable, "-P", "-m", module,
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                    limit=MAX_LINE_BYTES,
+                )  # fmt: skip
+        except OSError as error:
+            raise PipeError(
+                "A helper process can't be started.",
+                str(error),
+                "Free what is missing (disk, processes, memory), then try again.",
+            ) from error
+        return cls(process, log)
+
+    async def send(self, frame: dict[str, Any]) -> None:
+        """Write one frame.
+
+        Raises:
+            PipeError: the process is gone, or the frame can't be written as JSON.
+        """
+        try:
+            line = orjson.dumps(frame) + b"\n"
+        except TypeError as error:  # a file name that is no Unicode
+            raise PipeError("This can't be sent to the helper process.", str(error)) from error
+        if self.gone:
+            raise self._ended()
+        try:
+            self._stdin.write(line)
+            await self._stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._ended() from error
+
+    async def _read(self, stdout: asyncio.StreamReader) -> None:
+        try:
+            while line := await stdout.readline():
+                frame = orjson.loads(line)
+                answers = self.waiting.get(frame["id"])
+                if answers is not None:
+                    answers.put_nowait(frame)
+        except (ValueError, TypeError, KeyError):  # not a frame: nothing it says can be trusted any more
+            self._kill()
+        self.gone = True
+        for answers in self.waiting.values():
+            answers.put_nowait({"error": self._ended().as_dict()})
+        await self._process.wait()
+
+    def _ended(self) -> PipeError:
         return PipeError(
             "The helper process ended.",
-            f"Its last words are in {self.log}.",
+            f"Its last words are in {self._log}.",
             "Try again: it is started anew.",
         )
 
     async def close(self) -> None:
-        """End the worker: close its input, then insist."""
-        process, self._process = self._process, None
-        if process is None or process.returncode is not None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
+        """Close its input, then insist; returns when the process is gone."""
+        self._stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), 2.0)
+            await asyncio.wait_for(asyncio.shield(self._reader), CLOSE_S)
         except TimeoutError:
-            process.kill()
-            await process.wait()
-        if self._reader is not None:
+            self._kill()
             await self._reader
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has just gone by itself
+            self._process.kill()

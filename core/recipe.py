@@ -7,18 +7,29 @@ command line, the checks and the documentation are made.
 
 from __future__ import annotations
 
-import difflib
 import functools
+import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
+from core import yamltext
+from core.complaints import complaints
 from core.errors import FinetuiError
-from core.settings import FieldInfo, field_info, setting
+from core.settings import FieldInfo, field_info, kind_of, setting
+
+TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".txt")
 
 
 class RecipeError(FinetuiError):
@@ -32,10 +43,27 @@ class RecipeError(FinetuiError):
         self.problems = problems
 
 
-class Source(BaseModel):
-    """One file of training rows, on this machine or in a hub data set."""
+class _Plain(BaseModel):
+    """What a recipe and its parts share: no key but the known ones, and no value that only looks like another."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_it_looks(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what pydantic would take: true for 1; and empty or unprintable text."""
+        kind, _ = kind_of(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and kind in ("int", "float"):
+            raise PydanticCustomError("wrong_kind", "a number")
+        if isinstance(value, str) and not value.strip():
+            raise PydanticCustomError("empty", "text")
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("it holds a zero byte")
+        return value
+
+
+class Source(_Plain):
+    """One file of training rows, on this machine or in a hub data set."""
 
     path: str | None = None
     """File with one JSON row a line."""
@@ -45,9 +73,9 @@ class Source(BaseModel):
     """File inside the hub data set."""
     revision: str | None = None
     """Commit of the hub data set; frozen in the run when unset."""
-    weight: Annotated[float, Field(gt=0, le=100)] = 1.0
+    weight: float = Field(default=1.0, gt=0, le=100)
     """How often each row is used per epoch: 2 is twice, 0.5 a seeded half of the rows."""
-    max_rows: Annotated[int, Field(ge=1)] | None = None
+    max_rows: int | None = Field(default=None, ge=1)
     """Use at most this many rows, chosen by the seed."""
 
     @model_validator(mode="after")
@@ -64,10 +92,8 @@ class Source(BaseModel):
         return Path(self.path).name if self.path else f"{self.hub}/{self.file}"
 
 
-class Recipe(BaseModel):
+class Recipe(_Plain):
     """Everything that decides a run."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     version: Literal[1] = 1
     """Version of the recipe's format."""
@@ -79,7 +105,9 @@ class Recipe(BaseModel):
     device: str | None = setting("Run", local="<first GPU, else cpu>")
     """`cpu`, or `cuda:N` as this machine numbers its GPUs."""
 
-    model: str = Field(json_schema_extra={"group": "Model"})
+    model: str = Field(
+        json_schema_extra={"group": "Model", "expected": "a catalogue id, a hub id or a folder"}
+    )
     """Base model: a catalogue id, a hub id (`owner/name`) or a folder."""
     model_revision: str | None = setting("Model", local="<the hub's newest, frozen in the run>")
     """Commit of the hub model."""
@@ -87,7 +115,9 @@ class Recipe(BaseModel):
     """A Jinja file, or the catalogue id of the model whose template to use. A base model
     without one needs it."""
 
-    data: list[Source] = Field(min_length=1, json_schema_extra={"group": "Data"})
+    data: list[Source] = Field(
+        min_length=1, json_schema_extra={"group": "Data", "expected": "a file, or a list of files"}
+    )
     """Training rows: a file, or several with weights and caps."""
     validation: str | None = setting("Data", local="<none, or a split by validation_fraction>")
     """File with validation rows."""
@@ -126,7 +156,9 @@ class Recipe(BaseModel):
         "Method", local=0.0, usual="0 to 0.1", ge=0, le=0.9, effect="More resists overfitting on few rows."
     )
     """Share of LoRA's inputs zeroed at random in each step."""
-    target_modules: str | list[str] | None = setting("Method", local="all-linear")
+    target_modules: str | list[str] | None = setting(
+        "Method", local="all-linear", expected="`all-linear` or a list of module names"
+    )
     """Layers LoRA is added to: `all-linear` (right for every model here) or a list of module names."""
 
     learning_rate: float | None = setting(
@@ -198,12 +230,23 @@ class Recipe(BaseModel):
     @field_validator("data", mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
-        """Accept one file name, or a list that mixes names and mappings."""
-        if isinstance(value, str):
+        """Accept one file name or mapping, or a list that mixes them."""
+        if isinstance(value, str | dict):
             value = [value]
         if isinstance(value, list):
             return [{"path": item} if isinstance(item, str) else item for item in value]
         return value
+
+    @field_validator("target_modules")
+    @classmethod
+    def _names(cls, value: str | list[str] | None) -> str | list[str] | None:
+        """One spelling for one meaning: `all-linear` is a word, everything else a list of names."""
+        if value in (["all-linear"], "all-linear", None):
+            return value and "all-linear"
+        names = [value] if isinstance(value, str) else value
+        if not names or not all(name.strip() for name in names or ()) or "all-linear" in names:
+            raise PydanticCustomError("names", "names")
+        return names
 
     @field_validator("name")
     @classmethod
@@ -246,7 +289,7 @@ class Recipe(BaseModel):
         """The same recipe with its relative files and folders taken from `base`."""
 
         def place(text: str) -> str:
-            path = Path(text).expanduser()
+            path = Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own fails for an unknown ~user
             return str(path if path.is_absolute() else (base / path).resolve())
 
         change: dict[str, Any] = {
@@ -256,9 +299,9 @@ class Recipe(BaseModel):
         }
         if self.validation:
             change["validation"] = place(self.validation)
-        if self.model.startswith((".", "/", "~")):
+        if self.model.startswith((".", "/", "~")) or (base / self.model / "config.json").is_file():
             change["model"] = place(self.model)
-        if self.chat_template and self.chat_template.endswith((".jinja", ".jinja2", ".txt")):
+        if self.chat_template and self.chat_template.endswith(TEMPLATE_SUFFIXES):
             change["chat_template"] = place(self.chat_template)
         return self.model_copy(update=change)
 
@@ -281,11 +324,14 @@ def load(path: Path) -> Recipe:
         RecipeError: unreadable, not YAML, or a key is wrong; names key, value and what was expected.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            text = file.read(4 * yamltext.MAX_CHARACTERS + 1).decode()
     except FileNotFoundError:
         raise RecipeError([("", "There is no such file.")], str(path)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError([("", f"The file can't be read: {error}.")], str(path)) from error
+    except OSError as error:
+        raise RecipeError([("", f"The file can't be read: {error.strerror}.")], str(path)) from error
+    except UnicodeDecodeError as error:
+        raise RecipeError([("", f"It is not UTF-8 text: byte {error.start + 1}.")], str(path)) from error
     return parse(text, str(path)).absolute(path.absolute().parent)
 
 
@@ -296,17 +342,14 @@ def parse(text: str, origin: str = "recipe") -> Recipe:
         RecipeError: as in `load`.
     """
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        reason = getattr(error, "problem", None) or "it is not YAML"
-        raise RecipeError([("", f"{place}{reason}.")], origin) from error
+        content = yamltext.read(text)
+    except ValueError as error:
+        raise RecipeError([("", f"{error}.")], origin) from error
     if not isinstance(content, dict):
         raise RecipeError(
             [("", "A recipe is a mapping of keys to values, e.g. `model: smollm2-135m-instruct`.")], origin
         )
-    return build({str(key): value for key, value in content.items()}, origin)
+    return build(content, origin)
 
 
 def build(content: dict[str, Any], origin: str = "recipe") -> Recipe:
@@ -316,50 +359,11 @@ def build(content: dict[str, Any], origin: str = "recipe") -> Recipe:
         RecipeError: a key is unknown, or a value is not what its key expects.
     """
     try:
-        return Recipe.model_validate(_numbers(content))
+        return Recipe.model_validate(content)
     except ValidationError as error:
-        raise RecipeError([_problem(item) for item in error.errors()], origin) from error
-
-
-def _numbers(content: dict[str, Any]) -> dict[str, Any]:
-    """YAML 1.1 reads `2e-4` as text; make it the number it looks like."""
-    numeric = {item.name for item in fields() if item.kind == "float"}
-    return {
-        key: float(value) if key in numeric and isinstance(value, str) and _is_number(value) else value
-        for key, value in content.items()
-    }
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", text) is not None
-
-
-def _problem(error: ErrorDetails) -> tuple[str, str]:
-    """A pydantic error as (key, sentence)."""
-    place = [
-        str(part)
-        for part in error["loc"]
-        if not str(part).startswith(("function-", "list[", "str", "constrained"))
-    ]
-    key = ".".join(place)
-    top = place[0] if place else ""
-    names = list(Source.model_fields) if len(place) > 1 and top == "data" else list(Recipe.model_fields)
-    if error["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], names, n=1)
-        return key, f"`{key}` is not a key of a recipe." + (f" Did you mean `{near[0]}`?" if near else "")
-    if error["type"] == "missing":
-        return key, f"`{key}` is missing."
-    if error["type"] == "value_error":
-        reason = error["msg"].removeprefix("Value error, ")
-        return key, f"`{key}` is {error['input']!r}; {reason}." if len(
-            place
-        ) == 1 else f"{key + ': ' if key else ''}{reason}."
-    expected = (
-        field(top).expected
-        if len(place) == 1 and top in Recipe.model_fields and top != "version"
-        else error["msg"].lower()
-    )
-    return key, f"`{key}` is {error['input']!r}; expected {expected}."
+        source = {name: field_info(name, item) for name, item in Source.model_fields.items()}
+        recipe = {name: field_info(name, item) for name, item in Recipe.model_fields.items()}
+        raise RecipeError(complaints(error.errors(), recipe, source), origin) from error
 
 
 def dump(recipe: Recipe) -> str:
@@ -368,7 +372,7 @@ def dump(recipe: Recipe) -> str:
     content["data"] = [_short_source(item) for item in content["data"]]
     if len(content["data"]) == 1 and isinstance(content["data"][0], str):
         content["data"] = content["data"][0]
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+    return yamltext.write(content)
 
 
 def _short_source(source: dict[str, Any]) -> str | dict[str, Any]:

@@ -16,6 +16,7 @@ def setting(
     local: Any = None,
     usual: str = "",
     effect: str = "",
+    expected: str = "",
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
@@ -27,11 +28,12 @@ def setting(
         local: what the local backend uses when it is unset; a string in <> is a rule, not a value.
         usual: the range people use.
         effect: what more of it does.
+        expected: what a value must be, where type and range don't say it.
         ge: lowest value allowed.
         gt: value that all allowed ones are above.
         le: highest value allowed.
     """
-    extra = {"group": group, "local": local, "usual": usual, "effect": effect}
+    extra = {"group": group, "local": local, "usual": usual, "effect": effect, "expected": expected}
     return Field(default=None, ge=ge, gt=gt, le=le, json_schema_extra=extra)
 
 
@@ -53,6 +55,8 @@ class FieldInfo:
     effect: str
     help: str
     required: bool
+    expected: str
+    """What a value must be, in words."""
 
     @property
     def default_text(self) -> str:
@@ -65,49 +69,48 @@ class FieldInfo:
             return f"{self.local:g}"
         return str(self.local).strip("<>")
 
-    @property
-    def expected(self) -> str:
-        """What a value must be, in words."""
-        if self.choices:
-            return "one of " + ", ".join(self.choices)
-        words = {
-            "int": "a whole number",
-            "float": "a number",
-            "bool": "yes or no (true or false)",
-            "list": "a list",
-        }
-        text = words.get(self.kind, "text")
-        low = f"above {self.minimum:g}" if self.exclusive and self.minimum is not None else ""
-        if not low and self.minimum is not None:
-            low = f"{self.minimum:g} or more"
-        high = f"{self.maximum:g} or less" if self.maximum is not None else ""
-        limits = " and ".join(part for part in (low, high) if part)
-        return f"{text}, {limits}" if limits else text
-
 
 def field_info(name: str, item: PydanticField) -> FieldInfo:
     """The row of one field of a pydantic model made with `setting`."""
     extra: dict[str, Any] = item.json_schema_extra if isinstance(item.json_schema_extra, dict) else {}
     bounds = {type(limit).__name__.lower(): limit for limit in item.metadata}
     low, above, high = (bounds.get(key) for key in ("ge", "gt", "le"))
-    kind, choices = _kind(item.annotation)
+    kind, choices = kind_of(item.annotation)
+    minimum = low.ge if low else above.gt if above else None
+    maximum = high.le if high else None
     return FieldInfo(
         name=name,
-        group=extra["group"],
+        group=extra.get("group", ""),
         kind=kind,
         choices=choices,
-        minimum=low.ge if low else above.gt if above else None,
-        maximum=high.le if high else None,
+        minimum=minimum,
+        maximum=maximum,
         exclusive=above is not None,
         local=extra.get("local"),
         usual=extra.get("usual", ""),
         effect=extra.get("effect", ""),
         help=" ".join((item.description or "").split()),
         required=item.is_required(),
+        expected=extra.get("expected") or _in_words(kind, choices, minimum, maximum, above is not None),
     )
 
 
-def _kind(annotation: Any) -> tuple[str, tuple[str, ...]]:
+def _in_words(
+    kind: str, choices: tuple[str, ...], minimum: float | None, maximum: float | None, exclusive: bool
+) -> str:
+    if choices:
+        return ("one of " if len(choices) > 1 else "") + ", ".join(choices)
+    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list of texts"}
+    text = words.get(kind, "text")
+    low, high = (None if limit is None else f"{limit:.15g}" for limit in (minimum, maximum))
+    if exclusive:
+        return f"{text} above {low}" + (f" and up to {high}" if high else "")
+    if low and high:
+        return f"{text} from {low} to {high}"
+    return f"{text}, {low} or more" if low else text
+
+
+def kind_of(annotation: Any) -> tuple[str, tuple[str, ...]]:
     """The form's kind of a field and its choices, from its type."""
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     for option in options:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +65,7 @@ class LocalBackend:
         if (early := _asked_to_leave(run)) is not None:
             return early
         run.emit(Starting(phase="starting torch", device=run.device))
+        devices.share_cores()
         from core.training.job import run_job
 
         return run_job(recipe, run, base, renderer, inputs)
@@ -186,16 +186,19 @@ def _to_fetch(reference: ModelRef) -> RecipeProblem:
     )
 
 
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
+
+
 def _size_problems(recipe: Recipe, sizes: Estimate) -> list[RecipeProblem]:
     problems = []
-    gigabytes = {name: value / 1e9 for name, value in asdict(sizes).items() if name.endswith("_bytes")}
     if sizes.peak_bytes > sizes.available_bytes:
         problems.append(
             RecipeProblem(
                 "error",
                 "batch_size",
-                f"Too little memory: about {gigabytes['peak_bytes']:.1f} GB needed, "
-                f"{gigabytes['available_bytes']:.1f} GB free on {sizes.device}.",
+                f"Too little memory: about {_size(sizes.peak_bytes)} needed, "
+                f"{_size(sizes.available_bytes)} free on {sizes.device}.",
                 "Lower `batch_size` and raise `accumulation` by as much, lower `sequence_length` "
                 f"(the longest row has {sizes.longest_row} tokens), or set `gradient_checkpointing: true`.",
             )
@@ -205,8 +208,8 @@ def _size_problems(recipe: Recipe, sizes: Estimate) -> list[RecipeProblem]:
             RecipeProblem(
                 "error",
                 "keep_checkpoints",
-                f"Too little disk: about {gigabytes['disk_bytes']:.1f} GB for checkpoints and model, "
-                f"{gigabytes['free_disk_bytes']:.1f} GB free.",
+                f"Too little disk: about {_size(sizes.disk_bytes)} for checkpoints and model, "
+                f"{_size(sizes.free_disk_bytes)} free.",
                 "Free some space, or lower `keep_checkpoints`.",
             )
         )

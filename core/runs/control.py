@@ -44,13 +44,16 @@ def send(control_dir: Path, verb: str, **arguments: Any) -> None:
     if verb not in VERBS:
         raise ValueError(f"no such request: {verb}")
     paths.make_private(control_dir)
-    name = f"{time.time_ns():020}-{os.getpid()}-{next(_COUNTER)}-{verb}.json"
-    paths.write_private(control_dir / name, orjson.dumps({"verb": verb, "arguments": arguments}))
+    place = control_dir / f"{time.time_ns():020}-{os.getpid()}-{next(_COUNTER)}-{verb}.json"
+    if arguments:
+        paths.write_private(place, orjson.dumps({"verb": verb, "arguments": arguments}))
+    else:  # the name says it all: an empty file can be made on a full disk, when a run most needs to be stopped
+        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def pending(control_dir: Path) -> list[str]:
     """Verbs of the requests not taken yet, oldest first."""
-    return [name.removesuffix(".json").rsplit("-", 1)[-1] for name in _names(control_dir)]
+    return [_verb_of(name) for name in _names(control_dir)]
 
 
 def clear(control_dir: Path) -> None:
@@ -99,13 +102,22 @@ class Inbox:
                 continue
             self._looked_at.add(name)
             try:
-                record = orjson.loads((self._folder / name).read_bytes())
+                record = orjson.loads((self._folder / name).read_bytes() or _record_of(name))
                 request = Request(str(record["verb"]), dict(record["arguments"]))
             except (FileNotFoundError, ValueError, TypeError, KeyError):
                 continue
             if request.verb in VERBS:
                 requests.append(request)
         return requests
+
+
+def _verb_of(name: str) -> str:
+    return name.removesuffix(".json").rsplit("-", 1)[-1]
+
+
+def _record_of(name: str) -> bytes:
+    """What an empty file of this name asks."""
+    return orjson.dumps({"verb": _verb_of(name), "arguments": {}})
 
 
 def _names(folder: Path) -> list[str]:

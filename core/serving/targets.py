@@ -8,7 +8,8 @@ from pathlib import Path
 
 from core.errors import FinetuiError
 from core.runs import supervisor
-from core.runs.directory import RunDirectory
+from core.runs.directory import RunDirectory, RunError
+from core.runs.rows import RunRow
 
 
 class TargetError(FinetuiError):
@@ -48,22 +49,27 @@ def target(ref: str) -> Target:
     """
     row = supervisor.get(ref)
     directory = RunDirectory(row.directory)
-    base = _base(directory)
     adapter, suffix = _adapter(directory)
-    if base is None or adapter is None:
+    record = directory.path / "model.json"
+    if adapter is None or not record.exists():
+        watch, resume = f"`finetui watch {row.id}`", f"`finetui resume {row.id}`"
         raise TargetError(
             f"{row.name} has no model yet.",
             f"It is {row.state}, and no checkpoint has been written.",
-            f"Wait for its first checkpoint (`finetui watch {row.id}`), then chat.",
+            f"Wait for its first checkpoint ({watch}), then chat."
+            if row.active
+            else f"{resume} goes on with it; its first checkpoint can be talked to.",
         )
+    base, facts = _read(record, row), _read(adapter / "finetui.json", row)
     folder = Path(base["folder"])
     if not (folder / "config.json").exists():
         raise TargetError(
             f"The base model of {row.name} is not on this machine any more.",
             f"{folder} is gone.",
-            f"Run `finetui models fetch {row.model}`.",
+            f"Put it back there, or train {row.model} anew."
+            if base["source"] == "folder"
+            else f"`finetui models fetch {row.model}` fetches it again.",
         )
-    facts = json.loads((adapter / "finetui.json").read_text(encoding="utf-8"))
     return Target(row.id, row.name + suffix, folder, adapter, facts["system"], base["note"])
 
 
@@ -73,17 +79,21 @@ def targets() -> list[Target]:
     for row in supervisor.list_runs():
         try:
             found.append(target(row.id))
-        except TargetError:
-            continue  # nothing to talk to yet: not offered
+        except (TargetError, RunError):
+            continue  # nothing to talk to yet, or deleted meanwhile: not offered
     return found
 
 
-def _base(directory: RunDirectory) -> dict[str, str] | None:
-    record = directory.path / "model.json"
-    if not record.exists():
-        return None
-    content: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
-    return content
+def _read(record: Path, row: RunRow) -> dict[str, str]:
+    try:
+        content: dict[str, str] = json.loads(record.read_text(encoding="utf-8"))
+        return content
+    except (OSError, ValueError) as error:
+        raise TargetError(
+            f"The model of {row.name} is damaged.",
+            f"{record} can't be read: {error}.",
+            f"Another checkpoint may do: see {row.directory}, or train anew.",
+        ) from error
 
 
 def _adapter(directory: RunDirectory) -> tuple[Path | None, str]:

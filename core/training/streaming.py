@@ -70,10 +70,15 @@ def stream(
 
 
 def choose(logits: torch.Tensor, temperature: float, top_p: float) -> int:
-    """The next token from its logits, shape (vocabulary,); nucleus sampling after Holtzman et al., 2020."""
+    """The next token from its logits, shape (vocabulary,); nucleus sampling after Holtzman et al., 2020.
+
+    The likeliest token always stays, so a `top_p` of 0 is greedy too.
+    """
     if temperature <= 0:
         return int(logits.argmax())
-    probabilities = torch.softmax(logits.float() / temperature, dim=-1)
-    ordered, indices = probabilities.sort(descending=True)
-    ordered[ordered.cumsum(0) - ordered >= top_p] = 0
+    below_best = logits.float() - logits.max()  # first, so that a tiny temperature makes no infinity
+    ordered, indices = torch.softmax(below_best / temperature, dim=-1).sort(descending=True)
+    left_out = ordered.cumsum(0) - ordered >= top_p
+    left_out[0] = False
+    ordered[left_out] = 0
     return int(indices[torch.multinomial(ordered / ordered.sum(), 1)])
