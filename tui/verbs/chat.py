@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +32,9 @@ def chat(
         str | None, typer.Option(help="System message; the training rows' own when left out.")
     ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 128,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.0,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=10.0, help="0 takes the likeliest token each time.")
+    ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the random choice above temperature 0.")] = 42,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line a reply.")] = False,
 ) -> None:
@@ -41,19 +43,21 @@ def chat(
 
     with errors_told():
         if side not in ("tuned", "base", "both"):
-            raise TargetError(f"--side is {side!r}; expected tuned, base or both.")
+            raise TargetError(f"--side is {side!r}.", "", "Use tuned, base or both.")
         here = target(run)
-        if prompt is None and interactive():
+        if not prompt and interactive():
             from tui.app import FinetuiApp
 
             FinetuiApp(mode="chat", run=here.run_id).run()
             return
-        prompts: Iterable[str] = prompt or (line.rstrip("\n") for line in sys.stdin if line.strip())
+        prompts = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
+        if not prompts:
+            raise TargetError(
+                "Nothing was asked.", "", "Give --prompt TEXT, or prompts by stdin, one a line."
+            )
         sides = ("base", "tuned") if side == "both" else (side,)
         settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        asyncio.run(
-            ask(here, list(prompts), sides, here.system if system is None else system, settings, json)
-        )
+        asyncio.run(ask(here, prompts, sides, here.system if system is None else system, settings, json))
 
 
 async def ask(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tui.verbs.output import EXIT_USER, errors_told, out, out_json, say
+
+if TYPE_CHECKING:
+    from core.data.rows import Problem
 
 
 def register(app: typer.Typer) -> None:
@@ -32,10 +35,8 @@ def check(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what is wrong, by file and line, with a fix. Exits with 2 when there are errors."""
-    from core.data.problems import check_file
-
     with errors_told():
-        found = [problem for file in files for problem in check_file(file)]
+        found = [problem for file in files for problem in _problems(file)]
         if json:
             out_json([problem.as_dict() for problem in found])
         for problem in found if not json else ():
@@ -45,3 +46,14 @@ def check(
         errors = sum(problem.severity == "error" for problem in found)
         say(f"{errors} errors, {len(found) - errors} warnings in {len(files)} files")
         raise typer.Exit(EXIT_USER if errors else 0)
+
+
+def _problems(file: Path) -> list[Problem]:
+    """What is wrong with a file; one that can't be read has one problem and hides none of the others."""
+    from core.data.problems import check_file
+    from core.data.rows import DataError
+
+    try:
+        return list(check_file(file))
+    except DataError as error:
+        return [error.problem]

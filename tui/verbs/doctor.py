@@ -13,7 +13,16 @@ import typer
 
 from tui.verbs.output import errors_told, out, out_json
 
-LIBRARIES = ("torch", "transformers", "peft", "accelerate", "tokenizers", "textual", "pydantic", "huggingface-hub")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "textual",
+    "pydantic",
+    "huggingface-hub",
+)
 
 
 def register(app: typer.Typer) -> None:

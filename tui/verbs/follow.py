@@ -78,13 +78,15 @@ class Lines:
                     f"{event.trainable_parameters:,} of {event.parameters:,} weights"
                 )
             case ev.Step():
+                loss, norm = _number(event.loss, ".4f"), _number(event.grad_norm, ".3f")
                 return (
-                    f"step {event.step}/{self.steps}  loss {event.loss:.4f}  lr {event.learning_rate:.2e}  "
-                    f"grad {event.grad_norm:.3f}  {event.tokens_per_s:.0f} tok/s  {event.memory_bytes / 1e9:.1f} GB"
+                    f"step {event.step}/{self.steps}  loss {loss}  lr {event.learning_rate:.2e}  grad {norm}  "
+                    f"{event.tokens_per_s:.0f} tok/s  {event.memory_bytes / 1e9:.1f} GB"
                 )
             case ev.Evaluated():
                 return (
-                    f"step {event.step}  validation loss {event.loss:.4f}  perplexity {event.perplexity:.2f}"
+                    f"step {event.step}  validation loss {_number(event.loss, '.4f')}  "
+                    f"perplexity {_number(event.perplexity, '.2f')}"
                 )
             case ev.Sampled():
                 return f"step {event.step}  {event.prompt!r} -> {event.reply!r}"
@@ -122,3 +124,7 @@ class Lines:
         self._status = (event.text, event.time)
         share = f" {100 * event.done // event.total} %" if event.total else ""
         return f"{event.text}{share}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "not a number" if value is None else format(value, form)

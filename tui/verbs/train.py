@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from core.command import flag
+from core.command import RECIPE_SUFFIXES, flag
 from core.recipe import Recipe, RecipeError, build, dump, fields, load
 from core.settings import FieldInfo
 from tui.verbs.output import errors_told, interactive, out, out_json, say
 
-RECIPE_SUFFIXES = (".yaml", ".yml")
 TYPES = {"int": int, "float": float, "bool": bool}
 
 

@@ -1,0 +1,87 @@
+"""What a run will take and what stands against it, as paragraphs: the pane "Before you start"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.style import Style
+from rich.text import Text
+
+from core.backends.base import RecipeProblem
+from core.work import Estimate
+from tui.format import ascii_only, count, short, size, visible
+from tui.rowtext import Styles
+from tui.widgets.reading import BLANK, Paragraph
+
+BAR_CELLS = 20
+LABEL_WIDTH = 9
+
+
+def bar(share: float) -> str:
+    """A share of 1 as a bar."""
+    full, empty = ("#", ".") if ascii_only() else ("▇", "▁")
+    filled = round(min(1.0, max(0.0, share)) * BAR_CELLS)
+    return full * filled + empty * (BAR_CELLS - filled)
+
+
+def estimate_lines(estimate: Estimate, styles: Styles) -> list[Paragraph]:
+    """Memory, steps, tokens, disk and what is trained."""
+    memory_share = estimate.peak_bytes / max(1, estimate.available_bytes)
+    disk_share = estimate.disk_bytes / max(1, estimate.free_disk_bytes)
+    rows_text = f"{count(estimate.steps)}   from {count(estimate.rows)} rows"
+    if estimate.validation_rows:
+        rows_text += f", {count(estimate.validation_rows)} for validation"
+    tokens_text = f"{'about ' if estimate.sampled_rows else ''}{count(estimate.tokens)}"
+    trained_share = 100 * estimate.trainable_parameters / max(1, estimate.parameters)
+    rows = [
+        ("Device", estimate.device),
+        ("Memory", f"{bar(memory_share)}  {size(estimate.peak_bytes)} of {size(estimate.available_bytes)}"),
+        ("", f"calculated; weights {size(estimate.weights_bytes)}"),
+        ("Disk", f"{bar(disk_share)}  {size(estimate.disk_bytes)} of {size(estimate.free_disk_bytes)}"),
+        ("Steps", rows_text),
+        ("Tokens", f"{tokens_text}, longest row {count(estimate.longest_row)}"),
+        (
+            "Trained",
+            f"{short(estimate.trainable_parameters)} of {short(estimate.parameters)} parameters"
+            f" ({trained_share:.2g} %)",
+        ),
+    ]
+    lines = [_row(label, text, styles, memory_share > 1 and label == "Memory") for label, text in rows]
+    for number, words in (
+        (estimate.cut_rows, "are longer and will be cut"),
+        (estimate.dropped_rows, "have nothing to learn and are left out"),
+    ):
+        if number:
+            lines.append(Paragraph(Text.assemble(("! ", styles.warning), f"{count(number)} rows {words}")))
+    return lines
+
+
+def _row(label: str, text: str, styles: Styles, alarming: bool) -> Paragraph:
+    return Paragraph(
+        Text.assemble(
+            (f"{label:<{LABEL_WIDTH}}", styles.muted), (visible(text), styles.error if alarming else Style())
+        )
+    )
+
+
+def check_lines(problems: Sequence[RecipeProblem], styles: Styles) -> list[Paragraph]:
+    """Each problem with its remedy; a word when there is none."""
+    if not problems:
+        return [Paragraph(Text.assemble(("✓ ", styles.trained), "nothing stands against it"))]
+    lines = []
+    for problem in problems:
+        error = problem.severity == "error"
+        sign = ("✗ ", styles.error) if error else ("! ", styles.warning)
+        lines.append(Paragraph(Text.assemble(sign, visible(problem.sentence, lines=True))))
+        if problem.fix:
+            lines.append(Paragraph(Text(f"→ {visible(problem.fix, lines=True)}"), indent=2))
+    return lines
+
+
+def command_lines(command: str, styles: Styles) -> list[Paragraph]:
+    """The equivalent command."""
+    return [
+        BLANK,
+        Paragraph(Text("As a command (y to copy):", styles.muted)),
+        Paragraph(Text(visible(command)), indent=2),
+    ]

@@ -1,0 +1,117 @@
+"""What the monitor and the list of runs both do to a run: stop, pause, resume, and waiting for the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from textual import work
+
+from core.errors import FinetuiError
+from tui.format import count, one_line
+from tui.screens.base import ModeScreen
+
+if TYPE_CHECKING:
+    from core.runs.rows import RunRow
+    from tui.app import FinetuiApp
+
+Result = TypeVar("Result")
+
+
+class RunActions(ModeScreen):
+    """A screen with a chosen run."""
+
+    def chosen(self) -> RunRow | None:
+        """The run that the keys are about."""
+        raise NotImplementedError
+
+    def changed(self, row: RunRow) -> None:
+        """Called when something was done to a run."""
+        raise NotImplementedError
+
+    @property
+    def finetui(self) -> FinetuiApp:
+        """The app, by its own type."""
+        return self.app  # type: ignore[return-value]
+
+    async def attempt(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result | None:
+        """Call a blocking function in a thread; its error for users is shown, and None returned."""
+        try:
+            return await asyncio.to_thread(function, *arguments, **named)
+        except FinetuiError as error:
+            self.finetui.show_error(error)
+            return None
+
+    async def change(self, function: Callable[[str], RunRow], run_id: str) -> None:
+        """Do something to a run and show how it is then."""
+        row = await self.attempt(function, run_id)
+        if row is not None:
+            self.changed(row)
+
+    @work(group="change")
+    async def action_stop(self) -> None:
+        from core.runs import supervisor
+        from tui.widgets.dialogs import Confirm
+
+        row = self.chosen()
+        if row is None:
+            return
+        if row.state == "stopping" or await self.app.push_screen_wait(Confirm(*_stop_question(row))):
+            await self.change(supervisor.stop, row.id)
+
+    @work(group="change")
+    async def action_pause(self) -> None:
+        from core.runs import supervisor
+
+        if (row := self.chosen()) is not None:
+            await self.change(supervisor.pause, row.id)
+
+    @work(group="change")
+    async def action_resume(self) -> None:
+        from core.runs import supervisor
+
+        if (row := self.chosen()) is not None:
+            await self.change(supervisor.resume, row.id)
+
+    def action_chat(self) -> None:
+        if (row := self.chosen()) is not None:
+            self.finetui.chat_with(row.id)
+
+    def possible(self, verb: str) -> bool:
+        """Whether a verb makes sense for the chosen run; asking twice is left to the supervisor to refuse."""
+        row = self.chosen()
+        if row is None:
+            return False
+        match verb:
+            case "stop":
+                return row.active or row.state in ("paused", "lost")
+            case "pause" | "checkpoint" | "sample":
+                return row.active
+            case "resume":
+                return not row.active and row.state != "finished"
+            case "chat":
+                return has_model(row)
+        return True
+
+
+def has_model(row: RunRow) -> bool:
+    """Whether there is something trained to talk to."""
+    return bool(row.summary.model or row.summary.last_checkpoint)
+
+
+def _stop_question(row: RunRow) -> tuple[str, str, str]:
+    """Question, what is kept and lost, and the words of the answer."""
+    name = one_line(row.name)
+    if row.state in ("paused", "lost"):
+        kept = f"Its checkpoint of step {count(row.summary.last_checkpoint_step)} is kept."
+        if not row.summary.last_checkpoint:
+            kept = "It has no checkpoint yet, so nothing trained is kept."
+        return (f"Stop {name}?", f"It is {row.state}. {kept} It can be resumed later.", "Stop it")
+    left = f", {count(row.total_steps - row.step)} of {count(row.total_steps)} steps are left"
+    return (
+        f"Stop {name} after step {count(row.step)}?",
+        "A checkpoint and the adapter are written first and kept; it can be resumed later"
+        f"{left if row.total_steps else ''}.",
+        "Stop it",
+    )

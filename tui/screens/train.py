@@ -1,0 +1,377 @@
+"""Train: the recipe as a form, what it will take beside it, and the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+from textual import work
+from textual.containers import Horizontal, Vertical
+from textual.timer import Timer
+from textual.widget import Widget
+from textual.widgets import Static
+from textual.worker import get_current_worker
+
+from tui.actions import bindings
+from tui.format import visible
+from tui.screens.base import ModeScreen
+from tui.states import colour
+from tui.widgets.form import Form, Line
+from tui.widgets.reading import Paragraph, ReadingPane
+
+if TYPE_CHECKING:
+    from core.recipe import Recipe
+    from core.settings import FieldInfo
+    from tui.app import FinetuiApp
+    from tui.rowtext import Styles
+    from tui.train_form import FormState
+
+SETTLE_S = 0.3
+"""An estimate waits until the form has been still for so long."""
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+PATH_FIELDS = ("data", "validation", "chat_template")
+
+
+class TrainScreen(ModeScreen):
+    """The form of a run."""
+
+    MODE = "train"
+    HELP = (
+        "Set up a run. Every field may stay as it is: unset ones show the default that will be used. Beside the form "
+        "stand the checks, what the run will take, and the command that does the same."
+    )
+    HOME = "#form"
+    CSS_PATH = "train.tcss"
+    BINDINGS = bindings("train")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.form: FormState | None = None  # pydantic is loaded after the first paint
+        self._more = False
+        self._problems: dict[str, str] = {}
+        self._settle: Timer | None = None
+        self._asked = 0
+        self._wanted: list[tuple[str, Any]] = []
+        self._form = Form(id="form")
+        self._plan = ReadingPane(id="plan", classes="pane")
+
+    @property
+    def finetui(self) -> FinetuiApp:
+        from tui.app import FinetuiApp
+
+        assert isinstance(self.app, FinetuiApp)
+        return self.app
+
+    def compose_body(self) -> Iterable[Widget]:
+        with Horizontal(id="body"):
+            with Vertical(id="left", classes="pane") as left:
+                left.border_title = "New run"
+                yield self._form
+            self._plan.border_title = "Before you start"
+            yield self._plan
+        yield Static("", id="about", markup=False)
+
+    def on_mount(self) -> None:
+        self._plan.show([Paragraph(Text("loading ..."))])
+        self.app.theme_changed_signal.subscribe(self, self._recolour)
+        self.call_after_refresh(self._load)
+
+    def _recolour(self, _: object) -> None:
+        if self.form is not None:
+            self._changed()
+
+    @work(thread=True, group="load")
+    def _load(self) -> None:
+        from core.recipe import fields
+        from tui.train_form import FormState
+
+        fields()
+        form = FormState()
+        form.values = {"model": DEFAULT_MODEL}
+        self.app.call_from_thread(self._loaded, form)
+
+    def _loaded(self, form: FormState) -> None:
+        self.form = form
+        self._fill()
+
+    @work(exclusive=True, group="show")
+    async def _fill(self) -> None:
+        await self._show()
+        self.go_home()
+        wanted, self._wanted = self._wanted, []
+        for verb, argument in wanted:
+            getattr(self, verb)(argument)
+
+    # -- what the app hands over
+
+    def use_data(self, path: Path) -> None:
+        """Set the data field to a file."""
+        if self.form is None:
+            self._wanted.append(("use_data", path))
+            return
+        self.form.set("data", [str(path)])
+        self._changed()
+
+    def edit(self, recipe: Recipe) -> None:
+        """Open a recipe in the form."""
+        if self.form is None:
+            self._wanted.append(("edit", recipe))
+            return
+        self.form.load(recipe)
+        self._changed()
+
+    @work(thread=True, group="open")
+    def open_recipe_file(self, path: Path) -> None:
+        """Read a recipe file into the form."""
+        from core.recipe import load
+
+        self.app.call_from_thread(self.edit, load(path))
+
+    # -- showing
+
+    def _fields(self) -> list[FieldInfo]:
+        from core.recipe import fields
+        from tui.train_form import MAIN
+
+        set_too = self.form.values if self.form else {}
+        return [field for field in fields() if self._more or field.name in MAIN or field.name in set_too]
+
+    def _field(self) -> FieldInfo:
+        from core.recipe import field
+
+        return field(self._form.current)
+
+    @property
+    def _styles(self) -> Styles:
+        from tui.rowtext import Styles
+
+        names = ("text-success", "text-error", "text-warning", "foreground-muted")
+        return Styles(*(colour(self.app, name) for name in names))
+
+    @work(exclusive=True, group="show")
+    async def _changed(self) -> None:
+        await self._show()
+
+    async def _show(self) -> None:
+        from core.recipe import fields
+        from tui.train_form import expectation, source_notes, to_text
+
+        assert self.form is not None
+        values, problems = self.form.values, self.form.problems()
+        self._problems = problems
+        lines = [
+            Line(
+                field.name, field.group, field.name.replace("_", " "), to_text(field, values.get(field.name)),
+                field.default_text,
+                expectation(field, problems[field.name]) if field.name in problems else "",
+                self._note(field.name) or (source_notes(values.get("data")) if field.name == "data" else ""),
+            )
+            for field in self._fields()
+        ]  # fmt: skip
+        await self._form.set_lines(lines)
+        hidden = len(fields()) - len(lines)
+        title = self.query_one("#left")
+        title.border_subtitle = "m fewer settings" if self._more else f"m {hidden} more settings"
+        self.context = f"{len(problems)} to put right" if problems else "recipe complete"
+        self._show_about()
+        self.refresh_bindings()
+        self._ask_for_plan()
+
+    def _note(self, name: str) -> str:
+        assert self.form is not None
+        return "Azure: not set up yet" if (name, self.form.values.get(name)) == ("backend", "azure") else ""
+
+    def on_form_moved(self) -> None:
+        self._show_about()
+        self.refresh_bindings()
+
+    def _show_about(self) -> None:
+        """The help of the field under the cursor."""
+        if self.form is None or not self._form.current:
+            return
+        field = self._field()
+        about = self.query_one("#about", Static)
+        about.border_title = field.name
+        text = Text(f"{field.help}\n")
+        problem = self._problems.get(field.name)
+        if problem:
+            text.append(f"✗ {visible(problem)}", self._styles.error)
+        else:
+            parts = [
+                f"Usual: {field.usual}." if field.usual else "",
+                field.effect,
+                f"Takes {field.expected}." if field.expected != "text" else "",
+            ]
+            text.append(" ".join(part for part in parts if part))
+        about.update(text, layout=False)  # its size is fixed, and this runs at every key
+
+    # -- the plan
+
+    def _ask_for_plan(self) -> None:
+        """Ask for checks and estimate once the form is still; answers to older questions are dropped."""
+        self._asked += 1
+        if self._settle is not None:
+            self._settle.stop()
+        self._settle = self.set_timer(SETTLE_S, self._make_plan)
+
+    def _make_plan(self) -> None:
+        assert self.form is not None
+        self._plan_in_thread(self._asked, dict(self.form.values), self._styles)
+
+    @work(thread=True, exclusive=True, group="plan")
+    def _plan_in_thread(self, asked: int, values: dict[str, Any], styles: Styles) -> None:
+        from tui.planning import plan
+
+        worker = get_current_worker()
+        lines = plan(values, styles)
+        if not worker.is_cancelled:
+            self.app.call_from_thread(self._take_plan, asked, lines)
+
+    def _take_plan(self, asked: int, lines: list[Paragraph]) -> None:
+        if asked == self._asked:
+            self._plan.show(lines, keep_place=True)
+
+    # -- editing
+
+    def on_form_edited(self, event: Form.Edited) -> None:
+        from core.recipe import field
+
+        assert self.form is not None
+        self.form.set_text(field(event.name), event.text)
+        self._changed()
+
+    def close_overlay(self) -> None:
+        self.remove_class("-reading")
+        self.go_home()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action in ("back", "open_recipe") or action not in OWN:
+            return super().check_action(action, parameters)
+        if self.form is None:
+            return False
+        if action == "undo":
+            return self.form.can_undo
+        if action == "reset":
+            return self._form.current in self.form.values
+        return True
+
+    async def action_edit(self) -> None:
+        from tui.train_form import to_text
+        from tui.widgets.field import PathSuggester
+
+        assert self.form is not None
+        field = self._field()
+        if field.name == "model":
+            self._choose_model()
+        elif field.name == "backend":
+            self.action_switch_backend()
+        elif field.kind == "bool":
+            value = self.form.values.get(field.name)
+            self.form.set(field.name, not (field.local if value is None else value))
+            self._changed()
+        elif field.kind == "choice":
+            self._choose(field)
+        else:
+            suggester = (
+                PathSuggester("," if field.name == "data" else "") if field.name in PATH_FIELDS else None
+            )
+            self._form.edit(to_text(field, self.form.values.get(field.name)), suggester)
+
+    @work
+    async def _choose(self, field: FieldInfo) -> None:
+        from tui.widgets.dialogs import Choose
+
+        assert self.form is not None
+        default = f"the default: {field.default_text}"
+        options = [("", "not set", default), *((choice, choice, "") for choice in field.choices)]
+        chosen = await self.app.push_screen_wait(
+            Choose(field.name.replace("_", " "), options, str(self.form.values.get(field.name, "")))
+        )
+        if chosen is not None:
+            self.form.set(field.name, chosen or None)
+            self._changed()
+
+    @work
+    async def _choose_model(self) -> None:
+        from tui.choices import choose_model
+
+        assert self.form is not None
+        model = await choose_model(self.app, str(self.form.values.get("model", "")))
+        if model:
+            self.form.set("model", model)
+            self._changed()
+
+    def action_switch_backend(self) -> None:
+        assert self.form is not None
+        self.form.set("backend", None if self.form.values.get("backend") == "azure" else "azure")
+        self._changed()
+
+    def action_undo(self) -> None:
+        assert self.form is not None
+        self.form.undo()
+        self._changed()
+
+    def action_reset(self) -> None:
+        assert self.form is not None
+        self.form.set(self._form.current, None)
+        self._changed()
+
+    def action_more(self) -> None:
+        self._more = not self._more
+        self._changed()
+
+    def action_checks(self) -> None:
+        self.add_class("-reading")
+        self.set_focus(self._plan)
+
+    # -- files and the start
+
+    @work
+    async def action_open_recipe(self) -> None:
+        from tui.widgets.dialogs import Ask
+        from tui.widgets.field import PathSuggester
+
+        answer = await self.app.push_screen_wait(
+            Ask("Open a recipe", "", "recipe.yaml", suggester=PathSuggester())
+        )
+        if answer and answer.strip():
+            self.open_recipe_file(Path(answer.strip()).expanduser().absolute())
+
+    @work
+    async def action_write(self) -> None:
+        from core.recipe import dump
+        from tui.saving import ask_and_write
+
+        assert self.form is not None
+        recipe = self.form.recipe()
+        await ask_and_write(self.finetui, "Write the recipe to", "recipe.yaml", dump(recipe))
+
+    def action_copy(self) -> None:
+        from core.recipe import RecipeError
+        from tui.planning import command
+
+        assert self.form is not None
+        try:
+            recipe = self.form.recipe()
+        except RecipeError as error:
+            self.finetui.show_error(error)
+            return
+        self.finetui.copy(command(recipe))
+
+    def action_start(self) -> None:
+        assert self.form is not None
+        self._start(dict(self.form.values))
+
+    @work(thread=True, exclusive=True, group="start")
+    def _start(self, values: dict[str, Any]) -> None:
+        from tui.planning import start
+
+        run_id = start(values)
+        self.app.call_from_thread(self.finetui.open_run, run_id)
+
+
+OWN = frozenset(("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks"))
+"""Actions that need the form to be there."""
