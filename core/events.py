@@ -253,12 +253,15 @@ def decode(line: bytes) -> Event | None:
     """The event of a line, or None for a kind this version doesn't know.
 
     Raises:
-        ValueError: the line is not a JSON object, or a known kind lacks a field.
+        ValueError: the line is not a JSON object with a kind, or a known kind lacks a field.
     """
     record: dict[str, Any] = orjson.loads(line)
     if not isinstance(record, dict):
         raise ValueError("an event is a JSON object")
-    cls = KINDS.get(str(record.get("kind")))
+    kind = record.get("kind")
+    if not isinstance(kind, str):
+        raise ValueError("an event has a kind")
+    cls = KINDS.get(kind)
     if cls is None:
         return None
     known = _FIELDS[cls.kind]

@@ -217,6 +217,8 @@ class PipeClient:
                     continue
                 complete = True
                 if "error" in frame:
+                    if worker.closed:
+                        raise asyncio.CancelledError  # given up by this very process: not an error to show
                     raise PipeError(**frame["error"])
                 yield "result", frame["result"]
                 return
@@ -233,7 +235,10 @@ class PipeClient:
             return self._worker
 
     async def close(self) -> None:
-        """End the worker: close its input, then insist. A later request starts another."""
+        """End the worker: close its input, then insist. What waits for it ends as cancelled.
+
+        A later request starts another.
+        """
         async with self._starting:
             worker, self._worker = self._worker, None
         if worker is not None:
@@ -248,6 +253,7 @@ class _Worker:
         assert process.stdout is not None
         self.waiting: dict[int, asyncio.Queue[dict[str, Any]]] = {}
         self.gone = False
+        self.closed = False
         self._process = process
         self._stdin = process.stdin
         self._log = log
@@ -317,6 +323,7 @@ class _Worker:
 
     async def close(self) -> None:
         """Close its input, then insist; returns when the process is gone."""
+        self.closed = True
         self._stdin.close()
         try:
             await asyncio.wait_for(asyncio.shield(self._reader), CLOSE_S)

@@ -1,6 +1,6 @@
 """The recipe's keys as a table for the README, made from the one table of settings.
 
-    python -P -m core.reference README.md
+python -P -m core.reference README.md
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ def embedded_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         except ModelError as error:
             pytest.skip(f"the embedded model can't be had here: {error}")
 
+
 # The same examples every time, and no stopwatch: what fails here fails everywhere.
 hypothesis.settings.register_profile("finetui", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("finetui")

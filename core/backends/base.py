@@ -31,14 +31,28 @@ class RecipeProblem:
     fix: str = ""
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What is known of a recipe before it starts.
+
+    Args:
+        problems: what stands against it, errors and warnings.
+        estimate: what it will take; None where an error stands against it, or the model is not here yet.
+    """
+
+    problems: tuple[RecipeProblem, ...]
+    estimate: Estimate | None
+
+    @property
+    def errors(self) -> list[RecipeProblem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+
 class Backend(Protocol):
     """A place to train."""
 
-    def check(self, recipe: Recipe) -> list[RecipeProblem]:
-        """What is wrong with a recipe, without spending anything."""
-
-    def estimate(self, recipe: Recipe) -> Estimate:
-        """What it will take. Only for a recipe without errors."""
+    def check(self, recipe: Recipe) -> Checked:
+        """What is wrong with a recipe and what it will take, without spending anything."""
 
     def train(self, recipe: Recipe, run: Run) -> Outcome:
         """Train until done, stopped or paused, telling the run's journal."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import devices
-from core.backends.base import RecipeProblem
+from core.backends.base import Checked, RecipeProblem
+from core.data.sources import stamp
 from core.errors import FinetuiError
 from core.events import Starting
 from core.recipe import Recipe
@@ -14,6 +16,7 @@ from core.work import Estimate, Outcome, Run
 
 if TYPE_CHECKING:
     from core.catalog.fetch import ModelRef
+    from core.data.problems import Problem
     from core.data.rendering import Renderer
 
 SHOWN_ROWS = 5
@@ -22,32 +25,21 @@ SHOWN_ROWS = 5
 class LocalBackend:
     """Trains in this process."""
 
-    def check(self, recipe: Recipe) -> list[RecipeProblem]:
-        """Everything wrong with the recipe's model, data, device and sizes that can be known without training."""
+    def check(self, recipe: Recipe) -> Checked:
+        """Everything about the recipe's model, data, device and sizes that can be known without training."""
         problems = [*_device_problems(recipe), *_data_problems(recipe)]
         reference, renderer = _model(recipe, problems)
-        if reference is not None and reference.folder is None:
+        sizes = None
+        folder = reference.folder if reference else None
+        if reference is not None and folder is None:
             problems.append(_to_fetch(reference))
-        if not any(problem.severity == "error" for problem in problems) and renderer is not None:
-            problems += _size_problems(recipe, self.estimate(recipe))
-        return problems
+        elif folder is not None and renderer is not None and not _errors(problems):
+            from core.training.estimate import estimate
 
-    def estimate(self, recipe: Recipe) -> Estimate:
-        """Sizes of the run; the model must be on this machine and the recipe without errors."""
-        from core.catalog.fetch import ModelError, resolve
-        from core.data.rendering import Renderer
-        from core.training.base_model import template_text
-        from core.training.estimate import estimate
-
-        reference = resolve(recipe.model, recipe.model_revision)
-        if reference.folder is None:
-            raise ModelError(
-                f"{reference.id} is not on this machine yet, so its memory can't be computed.",
-                next_step=f"Run `finetui models fetch {reference.id}`, or start: the run fetches it first.",
-            )
-        device = _planned_device(recipe)
-        renderer = Renderer.from_folder(reference.folder, template_text(recipe))
-        return estimate(recipe, device, _planned_precision(recipe, device), reference.folder, renderer)
+            device = _planned_device(recipe)
+            sizes = estimate(recipe, device, _planned_precision(recipe, device), folder, renderer)
+            problems += _size_problems(recipe, sizes)
+        return Checked(tuple(problems), sizes)
 
     def train(self, recipe: Recipe, run: Run) -> Outcome:
         """Fetch, render, train. Everything a resumed run needs is frozen in its directory at the first start."""
@@ -79,6 +71,10 @@ def _asked_to_leave(run: Run) -> Outcome | None:
     step = int(run.resume_from.name.rpartition("-")[2]) if run.resume_from else 0
     checkpoint = str(run.resume_from.relative_to(run.directory)) if run.resume_from else ""
     return Outcome("paused" if verbs[-1] == "pause" else "stopped", step, checkpoint=checkpoint)
+
+
+def _errors(problems: list[RecipeProblem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
 
 
 def _error(key: str, error: FinetuiError) -> RecipeProblem:
@@ -143,14 +139,24 @@ def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
 
 
 def _file_problems(key: str, path: Path) -> list[RecipeProblem]:
-    from core.data.problems import check_file
-
-    found = [item for item in check_file(path) if item.severity == "error"]
+    found = _file_errors(path, stamp(path))
     shown = [RecipeProblem("error", key, str(item), item.fix) for item in found[:SHOWN_ROWS]]
     if len(found) > SHOWN_ROWS:
         rest = f"{len(found) - SHOWN_ROWS} more problems in {path.name}."
         shown.append(RecipeProblem("error", key, rest, f"`finetui data check {path}` lists them all."))
     return shown
+
+
+@functools.lru_cache(maxsize=8)
+def _file_errors(path: Path, _: object) -> list[Problem]:
+    """The errors of a file; read again only when it has changed, since a form asks at every key."""
+    from core.data.problems import check_file
+    from core.data.rows import DataError
+
+    try:
+        return [item for item in check_file(path) if item.severity == "error"]
+    except DataError as error:  # the file itself can't be read
+        return [error.problem]
 
 
 def _model(recipe: Recipe, problems: list[RecipeProblem]) -> tuple[ModelRef | None, Renderer | None]:

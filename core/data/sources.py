@@ -30,6 +30,15 @@ class Frozen:
     copy: Path
 
 
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does: inode, size and time of the last write; None when it isn't there."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def freeze(path: Path) -> Frozen:
     """Copy a data file to where later edits of it don't reach a run; a file copied before costs nothing more.
 

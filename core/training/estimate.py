@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -9,10 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from core import devices, paths
 from core.data.rendering import Rendered, Renderer
-from core.data.rows import Conversation, read_rows
-from core.data.sources import select
+from core.data.rows import Conversation, raw_lines, read_rows
+from core.data.sources import select, stamp
 from core.recipe import Recipe
 from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
 from core.work import Estimate
@@ -96,20 +99,31 @@ def _training_rows(recipe: Recipe) -> list[tuple[Path, float, int | None]]:
 def _measure(sources: Sequence[tuple[Path, float, int | None]], renderer: Renderer, length: int) -> Measured:
     result = Measured([], [], 0, 0, 0)
     for path, weight, cap in sources:
-        total = _count(path)
+        total, rows = _rendered(path, stamp(path), renderer)
         result.rows += len(select(total, weight, cap, 0))
-        for item in renderer.render_many(islice(_conversations(path), SAMPLED_ROWS)):
-            if isinstance(item, Rendered):
-                _add(result, item, length)
+        for trained in rows:
+            _add(result, trained, length)
     return result
 
 
-def _add(result: Measured, item: Rendered, length: int) -> None:
-    kept = item.cut(length)
-    result.cut += len(kept.ids) < len(item.ids)
-    if kept.trained_tokens:
-        result.lengths.append(len(kept.ids))
-        result.trained.append(kept.trained_tokens)
+@functools.lru_cache(maxsize=4)
+def _rendered(path: Path, _: object, renderer: Renderer) -> tuple[int, list[np.ndarray]]:
+    """(rows of a file, trained marks of its first ones); made again only when file or model change."""
+    marks = [
+        np.asarray(item.trained, dtype=bool)
+        for item in renderer.render_many(islice(_conversations(path), SAMPLED_ROWS))
+        if isinstance(item, Rendered)
+    ]
+    return _count(path), marks
+
+
+def _add(result: Measured, trained: np.ndarray, length: int) -> None:
+    """Add one row, cut as training will cut it."""
+    result.cut += len(trained) > length
+    kept = int(trained[1:length].sum())
+    if kept:
+        result.lengths.append(min(len(trained), length))
+        result.trained.append(kept)
     else:
         result.dropped += 1
 
@@ -119,8 +133,6 @@ def _conversations(path: Path) -> Iterator[Conversation]:
 
 
 def _count(path: Path) -> int:
-    from core.data.rows import raw_lines
-
     return sum(1 for _, raw in raw_lines(path) if raw.strip())
 
 

@@ -74,7 +74,7 @@ def choose(logits: torch.Tensor, temperature: float, top_p: float) -> int:
 
     The likeliest token always stays, so a `top_p` of 0 is greedy too.
     """
-    if temperature <= 0:
+    if temperature <= 0 or top_p <= 0:
         return int(logits.argmax())
     below_best = logits.float() - logits.max()  # first, so that a tiny temperature makes no infinity
     ordered, indices = torch.softmax(below_best / temperature, dim=-1).sort(descending=True)

@@ -56,7 +56,8 @@ def wait_for(request: pipes.Request, file: str) -> str:
     return "there"
 
 
-def deaf(request: pipes.Request) -> None:
+def deaf(request: pipes.Request) -> Generator[str, None, None]:
+    yield "I hear nothing from now on"
     while True:
         time.sleep(0.01)
 

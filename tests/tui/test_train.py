@@ -10,10 +10,12 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from core.backends.base import RecipeProblem
+from core import backends
+from core.backends.base import Checked, RecipeProblem
 from core.recipe import Recipe, field, load
 from core.work import Estimate
 from tests.tui.driving import press, rows_file, screen_text, shown, type_text, until
+from tui import planning
 from tui.app import FinetuiApp
 from tui.screens.train import TrainScreen
 from tui.train_form import FormState
@@ -35,20 +37,18 @@ class FixedBackend:
         self.problems: list[RecipeProblem] = [WARNING]
         self.asked: list[Recipe] = []
 
-    def check(self, recipe: Recipe) -> list[RecipeProblem]:
+    async def check(self, client: object, recipe: Recipe) -> Checked:
+        if recipe.backend == "azure":
+            backends.get("azure")
         self.asked.append(recipe)
-        return self.problems
-
-    def estimate(self, recipe: Recipe) -> Estimate:
-        return ESTIMATE
+        errors = any(problem.severity == "error" for problem in self.problems)
+        return Checked(tuple(self.problems), None if errors else ESTIMATE)
 
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> FixedBackend:
-    from core import backends
-
-    fixed, real = FixedBackend(), backends.get
-    monkeypatch.setattr(backends, "get", lambda name: fixed if name == "local" else real(name))
+    fixed = FixedBackend()
+    monkeypatch.setattr(planning, "check", fixed.check)
     return fixed
 
 

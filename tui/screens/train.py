@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from tui.actions import bindings
 from tui.format import visible
@@ -22,6 +22,7 @@ from tui.widgets.form import Form, Line
 from tui.widgets.reading import Paragraph, ReadingPane
 
 if TYPE_CHECKING:
+    from core.pipes import PipeClient
     from core.recipe import Recipe
     from core.settings import FieldInfo
     from tui.app import FinetuiApp
@@ -54,6 +55,7 @@ class TrainScreen(ModeScreen):
         self._problems: dict[str, str] = {}
         self._settle: Timer | None = None
         self._asked = 0
+        self._planner: PipeClient | None = None
         self._wanted: list[tuple[str, Any]] = []
         self._form = Form(id="form")
         self._plan = ReadingPane(id="plan", classes="pane")
@@ -217,18 +219,25 @@ class TrainScreen(ModeScreen):
             self._settle.stop()
         self._settle = self.set_timer(SETTLE_S, self._make_plan)
 
-    def _make_plan(self) -> None:
-        assert self.form is not None
-        self._plan_in_thread(self._asked, dict(self.form.values), self._styles)
-
-    @work(thread=True, exclusive=True, group="plan")
-    def _plan_in_thread(self, asked: int, values: dict[str, Any], styles: Styles) -> None:
+    @work(exclusive=True, group="plan")
+    async def _make_plan(self) -> None:
         from tui.planning import plan
 
-        worker = get_current_worker()
-        lines = plan(values, styles)
-        if not worker.is_cancelled:
-            self.app.call_from_thread(self._take_plan, asked, lines)
+        assert self.form is not None
+        asked = self._asked
+        self._take_plan(asked, await plan(self._client(), dict(self.form.values), self._styles))
+
+    def _client(self) -> PipeClient:
+        """The planner process, started with the first question."""
+        from tui.planning import make_client
+
+        if self._planner is None:
+            self._planner = make_client()
+        return self._planner
+
+    async def on_unmount(self) -> None:
+        if self._planner is not None:
+            await self._planner.close()
 
     def _take_plan(self, asked: int, lines: list[Paragraph]) -> None:
         if asked == self._asked:
@@ -365,12 +374,18 @@ class TrainScreen(ModeScreen):
         assert self.form is not None
         self._start(dict(self.form.values))
 
-    @work(thread=True, exclusive=True, group="start")
-    def _start(self, values: dict[str, Any]) -> None:
-        from tui.planning import start
+    @work(exclusive=True, group="start")
+    async def _start(self, values: dict[str, Any]) -> None:
+        from core.errors import FinetuiError
+        from tui.planning import checked_recipe, submit
 
-        run_id = start(values)
-        self.app.call_from_thread(self.finetui.open_run, run_id)
+        try:
+            recipe = await checked_recipe(self._client(), values)
+            run_id = await asyncio.to_thread(submit, recipe)
+        except FinetuiError as error:
+            self.finetui.show_error(error)
+        else:
+            self.finetui.open_run(run_id)
 
 
 OWN = frozenset(("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks"))

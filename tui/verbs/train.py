@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from core.command import RECIPE_SUFFIXES, flag
 from core.recipe import Recipe, RecipeError, build, dump, fields, load
 from core.settings import FieldInfo
+from tui.format import size
 from tui.verbs.output import errors_told, interactive, out, out_json, say
 
 TYPES = {"int": int, "float": float, "bool": bool}
@@ -89,28 +91,21 @@ def report(wanted: Recipe, json: bool = False) -> bool:
     """Tell problems and sizes; whether nothing forbids the start."""
     from core.backends import get
 
-    backend = get(wanted.value("backend"))
-    problems = backend.check(wanted)
-    passed = not any(problem.severity == "error" for problem in problems)
-    sizes = None
-    if passed and not any(problem.key == "model" for problem in problems):
-        sizes = backend.estimate(wanted)
+    checked = get(wanted.value("backend")).check(wanted)
     if json:
-        out_json(
-            {"problems": [problem.__dict__ for problem in problems], "estimate": sizes and sizes.__dict__}
-        )
-        return passed
-    for problem in problems:
+        out_json(asdict(checked))
+        return not checked.errors
+    for problem in checked.problems:
         say(f"{'error  ' if problem.severity == 'error' else 'warning'}  {problem.sentence}")
         if problem.fix:
             say(f"         -> {problem.fix}")
-    if sizes:
+    if sizes := checked.estimate:
         say(
             f"{sizes.steps} steps, {sizes.rows} rows, {sizes.tokens:,} tokens; memory about "
-            f"{sizes.peak_bytes / 1e9:.1f} of {sizes.available_bytes / 1e9:.1f} GB on {sizes.device}; "
-            f"disk {sizes.disk_bytes / 1e6:.0f} MB"
+            f"{size(sizes.peak_bytes)} of {size(sizes.available_bytes)} on {sizes.device}; "
+            f"disk {size(sizes.disk_bytes)}"
         )
-    return passed
+    return not checked.errors
 
 
 def recipe(
