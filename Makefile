@@ -47,7 +47,7 @@ screenshots: $(INSTALLED)
 	$(BIN)/python screenshots/make.py
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest tests/benchmarks --benchmarks -s
+	$(BIN)/python -m tests.benchmarks
 
 lock:
 	$(PYTHON) -m venv build/lock
