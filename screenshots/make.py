@@ -32,6 +32,9 @@ def main() -> None:
         (HOME / "cache" / "models").symlink_to(models)
     fetch = [sys.executable, "-P", "-m", "core.catalog.fetch", "smollm2-135m-instruct"]
     subprocess.run(fetch, check=True, stdout=subprocess.DEVNULL)
+    work = HOME / "work"
+    work.mkdir(exist_ok=True)
+    os.chdir(work)  # so that the pictures name files as a user would
     asyncio.run(photograph())
 
 
@@ -42,6 +45,7 @@ async def photograph() -> None:
     from tui.app import FinetuiApp
     from tui.verbs.demo import demo_recipe
 
+    rows = Path(shutil.copy(samples.train_path(), "tidelamp.jsonl"))
     row = await asyncio.to_thread(supervisor.submit, demo_recipe(), Path.cwd())
     app = FinetuiApp(mode="monitor", run=row.id)
     async with app.run_test(size=SIZE) as pilot:
@@ -52,10 +56,10 @@ async def photograph() -> None:
         await pilot.press("4")
         await pilot.pause(2.0)
         save(app, "runs")
-        app.use_data(samples.train_path())
+        app.use_data(rows)
         await pilot.pause(4.0)
         save(app, "train")
-    app = FinetuiApp(mode="data", file=samples.train_path())
+    app = FinetuiApp(mode="data", file=rows)
     async with app.run_test(size=SIZE) as pilot:
         await pilot.pause(3.0)
         await pilot.press("t")
@@ -63,7 +67,7 @@ async def photograph() -> None:
         save(app, "data")
     app = FinetuiApp(mode="chat", run=row.id)
     async with app.run_test(size=SIZE) as pilot:
-        await pilot.pause(1.0)
+        await until(pilot, lambda: getattr(app.screen, "target", None) is not None)
         await pilot.press("i", *keys("How long is the warranty on a Tidelamp?"), "enter")
         await until(pilot, lambda: settled(app.screen), 240.0)
         await pilot.press("escape")

@@ -54,7 +54,8 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
             + (", ".join(found["models"]) or "none yet: `finetui models fetch smollm2-135m-instruct`")
         )
         for name, is_set in found["tokens"].items():
-            out(f"token      {name} {'is set' if is_set else 'is not set'}")
+            hint = "is set" if is_set else "none (gated models need one: `hf auth login`, or HF_TOKEN)"
+            out(f"token      {name}: {hint}")
         for risk in found["risks"]:
             out(f"risk       {risk}")
 
@@ -62,6 +63,7 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 def examine() -> dict[str, Any]:
     """Everything `doctor` tells, as data. Token values are never read, only whether they are set."""
     import psutil
+    from huggingface_hub import get_token
 
     from core import catalog, devices, paths
     from core.catalog.fetch import resolve
@@ -82,7 +84,7 @@ def examine() -> dict[str, Any]:
         },
         "libraries": {name: metadata.version(name) for name in LIBRARIES},
         "models": [entry.id for entry in catalog.entries() if resolve(entry.id).folder],
-        "tokens": {"HF_TOKEN": "HF_TOKEN" in os.environ},
+        "tokens": {"Hugging Face": get_token() is not None},
         "risks": survival_risks(),
     }
 
