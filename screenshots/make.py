@@ -68,7 +68,7 @@ async def photograph() -> None:
     app = FinetuiApp(mode="chat", run=row.id)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: getattr(app.screen, "target", None) is not None)
-        await pilot.press("i", *keys("How long is the warranty on a Tidelamp?"), "enter")
+        await pilot.press(*keys("How long is the warranty on a Tidelamp?"), "enter")
         await until(pilot, lambda: settled(app.screen), 240.0)
         await pilot.press("escape")
         await pilot.pause(0.5)

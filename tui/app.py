@@ -67,14 +67,16 @@ class FinetuiApp(App[None]):
         self.DEFAULT_MODE = mode  # type: ignore[misc]
         super().__init__()
         self.animation_level = "none"
-        self._first = (run, file, recipe)
+        self._first = (mode, run, file, recipe)
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = THEMES[0].name
 
     def on_mount(self) -> None:
-        run, file, recipe = self._first
-        if run is not None:
+        mode, run, file, recipe = self._first
+        if run is not None and mode == "chat":
+            self.chat_with(run)
+        elif run is not None:
             self.open_run(run)
         elif file is not None:
             self._enter_later("data", "open_path", file)

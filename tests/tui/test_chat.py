@@ -163,6 +163,13 @@ def test_settings_are_said_in_words() -> None:
 # the screen
 
 
+async def test_the_app_can_be_opened_on_a_chat_with_a_run(client: FakeClient, made: list[Target]) -> None:
+    app = FinetuiApp(mode="chat", run=made[0].run_id)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await shown(pilot, f"tuned  {made[0].title}")
+        assert type(app.screen_stack[0]).__name__ == "ChatScreen"
+
+
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)])
 async def test_both_sides_answer_with_their_figures(
     client: FakeClient, made: list[Target], size: tuple[int, int]
