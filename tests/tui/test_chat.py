@@ -334,7 +334,7 @@ async def test_copy_write_and_clear(client: FakeClient, made: list[Target], tmp_
 async def test_a_message_from_the_editor_is_sent_with_its_lines(
     client: FakeClient, made: list[Target], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tui.editing.edit", lambda app, text: "line one\nline two")
+    monkeypatch.setattr("tui.external.edit", lambda app, text: "line one\nline two")
     async with FinetuiApp(mode="chat").run_test(size=(100, 30)) as pilot:
         await shown(pilot, "tuned  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)

@@ -149,7 +149,7 @@ class ChatActions(ModeScreen):
             self.talk_to(chosen)
 
     def action_editor(self) -> None:
-        from tui.editing import edit
+        from tui.external import edit
 
         try:
             text = edit(self.app, self.message.value)
