@@ -56,7 +56,7 @@ def _program(variables: Sequence[str], usual: Sequence[str]) -> list[str]:
 
 
 def _lend(app: App[Any], command: list[str], name: str, text: str) -> str:
-    """Give the terminal to a program with the text in a file; what it left there. The file is private, removed after."""
+    """Give the terminal to a program with the text in a private file; returns what it left there."""
     with tempfile.TemporaryDirectory(prefix="finetui-") as folder:  # 0700
         path = Path(folder) / name
         path.touch(mode=0o600)
