@@ -13,7 +13,7 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-TRIES = 300
+TRIES = 1500
 
 
 async def until(pilot: Pilot[Any], condition: Callable[[], object], what: str = "") -> None:

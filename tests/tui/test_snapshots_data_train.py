@@ -28,7 +28,7 @@ def steps(keys: str, *texts: str) -> Steps:
     async def run(pilot: Pilot[Any]) -> None:
         app = pilot.app
         assert isinstance(app, FinetuiApp)
-        if app.current_mode == "data" and app._first[1] is not None:
+        if app.current_mode == "data" and app._first[2] is not None:
             await checked(pilot, app)
         if app.current_mode == "train":
             await ready(pilot, app)
