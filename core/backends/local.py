@@ -36,6 +36,7 @@ class LocalBackend:
         elif folder is not None and renderer is not None and not _errors(problems):
             from core.training.estimate import estimate
 
+            problems += _row_problems(recipe, renderer)
             device = _planned_device(recipe)
             sizes = estimate(recipe, device, _planned_precision(recipe, device), folder, renderer)
             problems += _size_problems(recipe, sizes)
@@ -144,6 +145,18 @@ def _file_problems(key: str, path: Path) -> list[RecipeProblem]:
     if len(found) > SHOWN_ROWS:
         rest = f"{len(found) - SHOWN_ROWS} more problems in {path.name}."
         shown.append(RecipeProblem("error", key, rest, f"`finetui data check {path}` lists them all."))
+    return shown
+
+
+def _row_problems(recipe: Recipe, renderer: Renderer) -> list[RecipeProblem]:
+    """Rows that the model's template can't render; the run would refuse them."""
+    from core.training.estimate import refused_rows
+
+    refused = refused_rows(recipe, renderer)
+    shown = [_error(key, error) for key, error in refused[:SHOWN_ROWS]]
+    if len(refused) > SHOWN_ROWS:
+        rest = f"{len(refused) - SHOWN_ROWS} more rows can't be rendered."
+        shown.append(RecipeProblem("error", "data", rest, "The Data screen shows them one by one."))
     return shown
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from core.data.rows import MAX_LINE_BYTES, file_error
+from core.data.rows import MAX_LINE_BYTES, file_error, open_file
 
 CHUNK_BYTES = 1 << 20
 _FIRST_CHUNK_BYTES = 64 << 10
@@ -37,7 +37,7 @@ class LineIndex:
 
     def _open(self) -> None:
         try:
-            file = os.open(self.path, os.O_RDONLY)
+            file = open_file(self.path)
             os.pread(file, 1, 0)  # a folder opens, but can't be read
         except OSError as error:
             raise file_error(self.path, error) from error

@@ -5,7 +5,10 @@ Rows are data, never code: values are read as JSON and kept as plain strings. Fi
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -173,7 +176,7 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         DataError: the file can't be opened or read.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_file(path), "rb") as file:
             number = 0
             while piece := file.readline(MAX_LINE_BYTES):
                 number += 1
@@ -182,6 +185,24 @@ def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     pass
     except OSError as error:
         raise file_error(path, error) from error
+
+
+def open_file(path: Path) -> int:
+    """A descriptor to read a data file by. Pipes and devices are refused, which might be read for ever.
+
+    Raises:
+        DataError: this is no ordinary file.
+        OSError: it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for its writer
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    sentence, fix = "this is a pipe or a device, not a file.", "Write its rows to a file first."
+    raise DataError(Problem("unreadable", "error", str(path), 0, None, sentence, fix))
 
 
 def file_error(path: Path, error: OSError) -> DataError:

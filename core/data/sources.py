@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.data.rows import DataError, Problem, file_error
+from core.data.rows import DataError, Problem, file_error, open_file
 from core.paths import cache_dir, make_private, rows_dir
 
 _CHUNK_BYTES = 1 << 20
@@ -47,7 +47,7 @@ def freeze(path: Path) -> Frozen:
         PathError: the cache can't be written.
     """
     try:
-        with path.open("rb") as source:
+        with os.fdopen(open_file(path), "rb") as source:
             sha256, rows, size = _digest(source, None)
             copy = make_private(rows_dir()) / f"{sha256}.jsonl"
             if not (copy.is_file() and copy.stat().st_size == size):

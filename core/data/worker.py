@@ -20,7 +20,7 @@ from typing import Any
 from core.data.index import LineIndex, read_span
 from core.data.problems import Check, Problem
 from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import Conversation, DataError, file_error, parse_line
+from core.data.rows import Conversation, DataError, file_error, open_file, parse_line
 from core.data.split import split
 from core.pipes import Request, serve
 
@@ -114,7 +114,7 @@ def _parsed(
 ) -> Iterator[tuple[int, Conversation | DataError]]:
     """The rows at byte ranges of a file, each with its line number from 0; blank lines give an error too."""
     try:
-        file = os.open(path, os.O_RDONLY)
+        file = open_file(path)
     except OSError as error:
         raise file_error(path, error) from error
     try:

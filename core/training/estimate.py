@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from core import devices, paths
-from core.data.rendering import Rendered, Renderer
+from core.data.rendering import Rendered, Renderer, RenderingError
 from core.data.rows import Conversation, raw_lines, read_rows
 from core.data.sources import select, stamp
 from core.recipe import Recipe
@@ -99,7 +99,7 @@ def _training_rows(recipe: Recipe) -> list[tuple[Path, float, int | None]]:
 def _measure(sources: Sequence[tuple[Path, float, int | None]], renderer: Renderer, length: int) -> Measured:
     result = Measured([], [], 0, 0, 0)
     for path, weight, cap in sources:
-        total, rows = _rendered(path, stamp(path), renderer)
+        total, rows, _ = _rendered(path, stamp(path), renderer)
         result.rows += len(select(total, weight, cap, 0))
         for trained in rows:
             _add(result, trained, length)
@@ -107,14 +107,25 @@ def _measure(sources: Sequence[tuple[Path, float, int | None]], renderer: Render
 
 
 @functools.lru_cache(maxsize=4)
-def _rendered(path: Path, _: object, renderer: Renderer) -> tuple[int, list[np.ndarray]]:
-    """(rows of a file, trained marks of its first ones); made again only when file or model change."""
-    marks = [
-        np.asarray(item.trained, dtype=bool)
-        for item in renderer.render_many(islice(_conversations(path), SAMPLED_ROWS))
-        if isinstance(item, Rendered)
-    ]
-    return _count(path), marks
+def _rendered(
+    path: Path, _: object, renderer: Renderer
+) -> tuple[int, list[np.ndarray], list[RenderingError]]:
+    """(rows of a file, trained marks of its first ones, those that can't be rendered); kept until it changes."""
+    marks, refused = [], []
+    for item in renderer.render_many(islice(_conversations(path), SAMPLED_ROWS)):
+        if isinstance(item, Rendered):
+            marks.append(np.asarray(item.trained, dtype=bool))
+        else:
+            refused.append(item)
+    return _count(path), marks, refused
+
+
+def refused_rows(recipe: Recipe, renderer: Renderer) -> list[tuple[str, RenderingError]]:
+    """(recipe key, error) of the rows among the first of each file that the template can't render."""
+    files = [("data", path) for path, _, _ in _training_rows(recipe)]
+    if recipe.validation:
+        files.append(("validation", Path(recipe.validation)))
+    return [(key, error) for key, path in files for error in _rendered(path, stamp(path), renderer)[2]]
 
 
 def _add(result: Measured, trained: np.ndarray, length: int) -> None:

@@ -121,6 +121,16 @@ def test_many_broken_rows_are_counted_not_listed(make_recipe: MakeRecipe, tmp_pa
     assert found[-1][1] == "25 more problems in bad.jsonl."
 
 
+def test_rows_the_template_cannot_render_are_named(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    rows = tmp_path / "odd.jsonl"
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "<|end|> b"}]
+    rows.write_text(json.dumps({"messages": turns}) + "\n")
+    ((key, sentence),) = errors(make_recipe(data=str(rows)))
+    assert key == "data"
+    assert f"{rows}:1" in sentence
+    assert "<|end|>" in sentence
+
+
 def test_a_missing_file_is_a_problem_beside_others(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     found = errors(make_recipe(data=str(tmp_path / "none.jsonl"), precision="fp16"))
     assert {key for key, _ in found} == {"data", "precision"}

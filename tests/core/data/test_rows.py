@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.data import rows
+from core.data.index import LineIndex
 from core.data.rows import Conversation, DataError, Message, Problem, parse_line, read_rows
+from core.data.sources import freeze
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}'
 TURNS = (Message("user", "Hi"), Message("assistant", "Hello"))
@@ -173,3 +176,15 @@ def test_random_json_is_a_conversation_or_an_error(value: object) -> None:
         assert error.problem.sentence  # noqa: PT017 - either outcome is right
         return
     assert any(message.role == "assistant" for message in conversation.messages)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_could_be_read_for_ever_is_refused(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path = Path("/dev/zero")
+    for read in (lambda: list(read_rows(path)), lambda: LineIndex(path), lambda: freeze(path)):
+        with pytest.raises(DataError, match="not a file"):
+            read()
