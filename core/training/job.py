@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
         inputs: rows, split and prompts.
     """
     transformers_logging.disable_progress_bar()
+    # peft asks transformers by a name that is on its way out; the log is read when a run is lost, keep it clean
+    warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
     device = adapters.use_device(run.device)
     precision = adapters.choose_precision(recipe, device)
     plan = make_plan(
