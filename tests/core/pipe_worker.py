@@ -56,6 +56,14 @@ def wait_for(request: pipes.Request, file: str) -> str:
     return "there"
 
 
+def until_given_up(request: pipes.Request, target: int) -> str:
+    """Busy until the app has given up another request, the one that waits behind this one."""
+    while not request._given_up(target):
+        request.check()
+        time.sleep(0.002)
+    return "given up"
+
+
 def deaf(request: pipes.Request) -> Generator[str, None, None]:
     yield "I hear nothing from now on"
     while True:
@@ -101,7 +109,8 @@ def pid(request: pipes.Request) -> int:
 
 
 HANDLERS: dict[str, pipes.Handler] = {
-    "echo": echo, "count": count, "endless": endless, "careless": careless, "wait_for": wait_for, "deaf": deaf,
+    "echo": echo, "count": count, "endless": endless, "careless": careless, "wait_for": wait_for,
+    "until_given_up": until_given_up, "deaf": deaf,
     "told": told, "bug": bug, "odd": odd, "chatter": chatter, "die": die, "pid": pid,
 }  # fmt: skip
 

@@ -93,17 +93,14 @@ async def test_a_cancelled_task_cancels_its_request(client: PipeClient, tmp_path
 
 
 async def test_a_request_given_up_before_its_turn_is_not_served(client: PipeClient, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    first = asyncio.create_task(client.call("wait_for", file=str(gate)))
-    await asyncio.sleep(0.1)
+    pid = await client.call("pid")  # request 1
+    first = asyncio.create_task(client.call("until_given_up", target=3))  # request 2 keeps 3 waiting
     second = asyncio.create_task(client.call("endless", trace=str(tmp_path / "trace")))
-    await asyncio.sleep(0.1)
+    await until(lambda: client._worker is not None and len(client._worker.waiting) == 2)
     second.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await second
-    gate.touch()
-    assert await first == "there"
-    assert await client.call("echo", value=1) == 1
+    assert await first == "given up"
+    assert second.done()
+    assert await client.call("pid") == pid
     assert not (tmp_path / "trace").exists()
 
 
