@@ -9,8 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from core.data.conversation import Conversation
+from core.data.files import file_error
 from core.data.index import LineIndex
-from core.data.rows import Conversation, DataError, Problem, file_error, parse_line
+from core.data.problems import DataError, Problem
+from core.data.rows import parse_line
 from tui.format import one_line, size
 from tui.widgets.records import RowView
 

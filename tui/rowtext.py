@@ -8,7 +8,8 @@ from typing import Any
 from rich.style import Style
 from rich.text import Text
 
-from core.data.rows import Conversation, Problem
+from core.data.conversation import Conversation
+from core.data.problems import Problem
 from core.errors import FinetuiError
 from tui.format import ascii_only, count, visible
 from tui.widgets.reading import BLANK, Paragraph

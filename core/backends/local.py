@@ -163,8 +163,8 @@ def _row_problems(recipe: Recipe, renderer: Renderer) -> list[RecipeProblem]:
 @functools.lru_cache(maxsize=8)
 def _file_errors(path: Path, _: object) -> list[Problem]:
     """The errors of a file; read again only when it has changed, since a form asks at every key."""
-    from core.data.problems import check_file
-    from core.data.rows import DataError
+    from core.data.check import check_file
+    from core.data.problems import DataError
 
     try:
         return [item for item in check_file(path) if item.severity == "error"]

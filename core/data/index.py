@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from core.data.rows import MAX_LINE_BYTES, file_error, open_file
+from core.data.files import MAX_LINE_BYTES, file_error, open_file
 
 CHUNK_BYTES = 1 << 20
 _FIRST_CHUNK_BYTES = 64 << 10

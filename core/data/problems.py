@@ -1,132 +1,69 @@
-"""Everything wrong with a data file, by line, in one streaming pass."""
+"""What can be wrong with data, and where: a `Problem` names file, line, column, cause and fix."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from hashlib import blake2b
-from itertools import islice, pairwise
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-from core.data.rows import Conversation, DataError, Problem, parse_line, raw_lines
+from core.errors import FinetuiError
 
-__all__ = ["Check", "Problem", "check_file"]
-
-_BLANKS = b" \t\r\n"
+Severity = Literal["error", "warning"]
 
 
-class Check:
-    """One pass over a file: iterate for the problems in order of line; the counts are right as far as it got.
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a row or, with line 0, with the whole file.
 
-    Errors make a row unusable; warnings name what is probably not meant. Memory: about 100 bytes a row, for
-    duplicates.
-
-    Args:
-        path: the file.
-
-    Raises:
-        DataError: while iterating, when the file can't be read.
+    `code` is stable (core.data.codes); `line` and `column` (in characters) count from 1, the column is None
+    where it says nothing; `fix` says what to do. `row` counts the file's rows from 1: in JSON Lines it is the
+    line, in a JSON array or a CSV file it is not.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows = 0
-        self.conversations = 0
-        self.bytes_read = 0
-        self.codes: Counter[str] = Counter()
-        self.errors = 0
-        self.warnings = 0
-        self._first_lines: dict[bytes, int] = {}
+    code: str
+    severity: Severity
+    path: str
+    line: int
+    column: int | None
+    sentence: str
+    fix: str
+    row: int = 0
 
-    def __iter__(self) -> Iterator[Problem]:
-        return (step for step in self.steps() if step is not None)
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.line}" if self.line else self.path
 
-    def steps(self) -> Iterator[Problem | None]:
-        """The problems, and None at each line for those who show `bytes_read` or may stop."""
-        for problem in self._problems():
-            if problem is not None:
-                self.codes[problem.code] += 1
-                if problem.severity == "error":
-                    self.errors += 1
-                else:
-                    self.warnings += 1
-            yield problem
+    def __str__(self) -> str:
+        return f"{self.where}: {self.sentence}"
 
-    def counts(self) -> dict[str, Any]:
-        """Rows, usable conversations, errors and warnings so far, and how many of each code."""
-        return {
-            "rows": self.rows,
-            "conversations": self.conversations,
-            "errors": self.errors,
-            "warnings": self.warnings,
-            "codes": dict(self.codes),
-        }
-
-    def _problems(self) -> Iterator[Problem | None]:
-        for line, raw in raw_lines(self.path):
-            self.bytes_read += len(raw)
-            yield None
-            if not raw.strip(_BLANKS):
-                continue
-            self.rows += 1
-            try:
-                conversation = parse_line(raw, str(self.path), line)
-            except DataError as error:
-                yield error.problem
-                if error.problem.code == "json-document" and self.rows == 1:
-                    return  # every further line would repeat it
-                continue
-            self.conversations += 1
-            yield from _doubts(conversation)
-            yield from self._duplicate(conversation)
-        if self.rows == 0:
-            path = str(self.path)
-            yield Problem(
-                "empty-file", "error", path, 0, None, "the file has no rows.", "Choose another file."
-            )
-
-    def _duplicate(self, conversation: Conversation) -> Iterator[Problem]:
-        digest = blake2b(digest_size=8)
-        for message in conversation.messages:
-            digest.update(f"{message.role}\0{message.content}\1".encode())
-        first = self._first_lines.setdefault(digest.digest(), conversation.line)
-        if first != conversation.line:
-            sentence = f"the same conversation as line {first}."
-            yield _warning("duplicate", conversation, sentence, "Drop one of them; it would count twice.")
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
 
 
-def check_file(path: Path, limit: int | None = None) -> list[Problem]:
-    """The problems of a file in order of line, at most `limit`.
+class DataError(FinetuiError):
+    """A row or a data file can't be used; `problem` has the parts by name."""
 
-    Raises:
-        DataError: the file can't be read.
-    """
-    return list(islice(Check(path), limit))
-
-
-def _doubts(conversation: Conversation) -> Iterator[Problem]:
-    """What is probably not meant in a row that can be used."""
-    messages = conversation.messages
-    for number, message in enumerate(messages, 1):
-        if message.role == "assistant" and not message.content.strip():
-            sentence = f"message {number} (assistant) is empty: the model would learn to say nothing."
-            yield _warning("empty-answer", conversation, sentence, "Write the answer or drop the row.")
-    for number, (one, two) in enumerate(pairwise(messages), 2):
-        if one.role == two.role:
-            sentence = f"message {number} is a second {two.role} turn in a row; some templates refuse that."
-            yield _warning("repeated-role", conversation, sentence, "Join the two turns.")
-    roles = [message.role for message in messages]
-    if "user" not in roles:
-        sentence = "the conversation has no user turn."
-        yield _warning("no-user-turn", conversation, sentence, "Add the question or drop the row.")
-    if roles[-1] != "assistant":
-        sentence = f"the conversation ends with a {roles[-1]} turn, which trains nothing."
-        yield _warning("no-last-answer", conversation, sentence, "Add the answer or drop that turn.")
-    if not any(message.weight for message in messages if message.role == "assistant"):
-        sentence = "every assistant turn has weight 0, so the row trains nothing."
-        yield _warning("nothing-trained", conversation, sentence, "Give one turn weight 1 or drop the row.")
+    def __init__(self, problem: Problem, cause: str = "") -> None:
+        super().__init__(str(problem), cause, problem.fix)
+        self.problem = problem
 
 
-def _warning(code: str, conversation: Conversation, sentence: str, fix: str) -> Problem:
-    return Problem(code, "warning", conversation.path, conversation.line, None, sentence, fix)
+@dataclass(frozen=True)
+class Place:
+    """Where a row is: its file's name for messages, its line and its number among the rows, both from 1."""
+
+    path: str
+    line: int
+    row: int
+
+    @classmethod
+    def of_line(cls, path: str, line: int) -> Place:
+        """The place of a row that is one line."""
+        return cls(path, line, line)
+
+    def problem(
+        self, code: str, sentence: str, fix: str, column: int | None = None, severity: Severity = "error"
+    ) -> Problem:
+        return Problem(code, severity, self.path, self.line, column, sentence, fix, self.row)
+
+    def error(self, code: str, sentence: str, fix: str, column: int | None = None) -> DataError:
+        return DataError(self.problem(code, sentence, fix, column))

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.data.rows import Conversation, Message
+from core.data.conversation import Conversation, Message
 from core.data.template import ChatTemplate, Layout, Region, RenderingError
 
 if TYPE_CHECKING:

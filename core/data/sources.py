@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.data.rows import DataError, Problem, file_error, open_file
+from core.data.files import file_error, open_file
+from core.data.problems import DataError, Problem
 from core.paths import cache_dir, make_private, rows_dir
 
 _CHUNK_BYTES = 1 << 20

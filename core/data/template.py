@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from core.data.rows import Message
+from core.data.conversation import Message
 from core.errors import FinetuiError
 
 if TYPE_CHECKING:

@@ -17,10 +17,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from core.data.check import Check
+from core.data.conversation import Conversation
+from core.data.files import file_error, open_file
 from core.data.index import LineIndex, read_span
-from core.data.problems import Check, Problem
+from core.data.problems import DataError, Problem
 from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import Conversation, DataError, file_error, open_file, parse_line
+from core.data.rows import parse_line
 from core.data.split import split
 from core.pipes import Request, serve
 

@@ -76,7 +76,7 @@ class Chat:
         """Stream one reply: chunks of text, then the whole with its figures. Temperature 0 is greedy."""
         import torch
 
-        from core.data.rows import Message
+        from core.data.conversation import Message
         from core.training.streaming import stream
 
         if self.loaded is None:

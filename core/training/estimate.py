@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from core import devices, paths
+from core.data.conversation import Conversation
+from core.data.files import raw_lines
 from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import Conversation, raw_lines, read_rows
+from core.data.rows import read_rows
 from core.data.sources import select, stamp
 from core.recipe import Recipe
 from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape

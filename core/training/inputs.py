@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from core.data.conversation import Conversation, Message
 from core.data.problems import Problem
 from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import Conversation, Message, read_rows
+from core.data.rows import read_rows
 from core.data.sources import fetch_hub_file, freeze, select
 from core.data.split import split
 from core.errors import FinetuiError

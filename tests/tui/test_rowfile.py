@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.rows import Conversation, DataError
+from core.data.conversation import Conversation
+from core.data.problems import DataError
 from tui.rowfile import LIST_BYTES, ProblemBook, RowFile
 
 ROW = '{"messages":[{"role":"user","content":"hi\\tthere"},{"role":"assistant","content":"hello"}]}\n'

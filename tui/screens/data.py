@@ -239,7 +239,7 @@ class DataScreen(ModeScreen):
         file, row, pane = self.file, self._records.cursor, self._pane
         if file is None:
             return
-        from core.data.rows import DataError
+        from core.data.problems import DataError
         from tui import rowtext
 
         pane.border_title = f"Row {count(row + 1)}" + (", as tokens" if self.tokens_shown else "")

@@ -10,7 +10,7 @@ import typer
 from tui.verbs.output import EXIT_USER, errors_told, out, out_json, say
 
 if TYPE_CHECKING:
-    from core.data.rows import Problem
+    from core.data.problems import Problem
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +50,8 @@ def check(
 
 def _problems(file: Path) -> list[Problem]:
     """What is wrong with a file; one that can't be read has one problem and hides none of the others."""
-    from core.data.problems import check_file
-    from core.data.rows import DataError
+    from core.data.check import check_file
+    from core.data.problems import DataError
 
     try:
         return list(check_file(file))

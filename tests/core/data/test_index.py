@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.data import index as module
 from core.data.index import LineIndex
-from core.data.rows import DataError
+from core.data.problems import DataError
 
 
 def lines_of(path: Path) -> list[bytes]:

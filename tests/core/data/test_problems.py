@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.data.problems import Check, check_file
-from core.data.rows import DataError
+from core.data.check import Check, check_file
+from core.data.problems import DataError
 
 USER = {"role": "user", "content": "Hi"}
 ANSWER = {"role": "assistant", "content": "Hello"}

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from core.data.conversation import Conversation, Message
 from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import Conversation, Message
 
 Folder = Callable[..., Path]
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data import rows
+from core.data import files, jsontext
+from core.data.conversation import Conversation, Message
 from core.data.index import LineIndex
-from core.data.rows import Conversation, DataError, Message, Problem, parse_line, read_rows
+from core.data.problems import DataError, Problem
+from core.data.rows import parse_line, read_rows
 from core.data.sources import freeze
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]}'
@@ -39,7 +41,8 @@ ANSWER = {"role": "assistant", "content": "Hello"}
     ],
 )
 def test_accepted_shapes(text: str, messages: tuple[Message, ...]) -> None:
-    assert parse_line(text.encode(), "a.jsonl", 4) == Conversation(messages, "a.jsonl", 4)
+    read = parse_line(text.encode(), "a.jsonl", 4)
+    assert (read.messages, read.path, read.line, read.row) == (messages, "a.jsonl", 4, 4)
 
 
 def test_bom_is_tolerated_on_the_first_line_only() -> None:
@@ -128,11 +131,12 @@ def test_reading_gives_one_item_for_each_line_that_is_not_blank(tmp_path: Path) 
     items = list(read_rows(path))
     assert [item.line for item in items] == [1, 3, 5]
     assert isinstance(items[1], Problem)
-    assert items[0] == Conversation(TURNS, str(path), 1)
+    assert items[0] == Conversation(TURNS, str(path), 1, 1)
 
 
 def test_a_line_beyond_the_limit_is_one_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "MAX_LINE_BYTES", 200)
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 200)
+    monkeypatch.setattr(jsontext, "MAX_LINE_BYTES", 200)
     path = tmp_path / "a.jsonl"
     path.write_text(f"{GOOD}\n{'x' * 1000}\n{GOOD}\n")
     first, long, last = read_rows(path)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.data import sources
-from core.data.rows import DataError
+from core.data.problems import DataError
 from core.data.sources import fetch_hub_file, freeze, select
 from core.paths import rows_dir
 

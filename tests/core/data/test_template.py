@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from core.data.rows import Message
+from core.data.conversation import Message
 from core.data.template import ChatTemplate, RenderingError
 
 TURNS = [Message("user", "Hi"), Message("assistant", "Hello")]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from core.data.conversation import Message
 from core.data.rendering import Renderer
-from core.data.rows import Message
 from core.pipes import PipeClient, PipeError
 
 ASKED = [

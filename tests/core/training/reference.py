@@ -15,8 +15,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, set_seed
 
+from core.data.conversation import Conversation
 from core.data.rendering import Renderer
-from core.data.rows import Conversation, read_rows
+from core.data.rows import read_rows
 
 
 def load(model: Path, *, rank: int, seed: int, lora_b: float = 0.0) -> Any:
