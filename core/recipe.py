@@ -189,13 +189,23 @@ class Recipe(_Plain):
     max_steps: int | None = setting("Optimiser", local="<from epochs>", ge=1, le=100_000_000)
     """Stop after this many steps, whatever the epochs say."""
     batch_size: int | None = setting(
-        "Optimiser", local=8, usual="1 to 32", ge=1, le=4096, effect="More at once needs more memory."
+        "Optimiser", local=8, usual="1 to 32", ge=1, le=4096, effect="Larger steps are steadier and fewer."
     )
-    """Rows computed at once."""
+    """Rows of one batch; Azure computes them at once."""
     accumulation: int | None = setting(
-        "Optimiser", local=1, usual="1 to 32", ge=1, le=4096, effect="Larger steps in the same memory."
+        "Optimiser", local=1, usual="1 to 32", ge=1, le=4096, effect="Larger steps, as batch_size."
     )
     """Batches added up for one step; a step learns from batch_size x accumulation rows."""
+    token_budget: int | None = setting(
+        "Optimiser",
+        local=4096,
+        usual="2048 to 16384",
+        ge=64,
+        le=1_048_576,
+        effect="More is a little faster and takes more memory; what is learned stays the same.",
+    )
+    """Tokens computed at once. The rows of a step are cut into packs of at most so many; common
+    beginnings count once, and a longer row is a pack of its own."""
     optimizer: Literal["adamw"] | None = setting("Optimiser", local="adamw")
     """AdamW (Loshchilov and Hutter, 2019)."""
     weight_decay: float | None = setting("Optimiser", local=0.0, usual="0 to 0.1", ge=0, le=1.0)

@@ -66,6 +66,8 @@ def add_lora(model: Any, recipe: Recipe) -> Any:
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
+    from core.training.fused_lora import FusedLinear
+
     rank = recipe.value("rank")
     config = LoraConfig(
         r=rank,
@@ -74,6 +76,7 @@ def add_lora(model: Any, recipe: Recipe) -> Any:
         target_modules=recipe.value("target_modules"),
         task_type=TaskType.CAUSAL_LM,
     )
+    config._register_custom_module({torch.nn.Linear: FusedLinear})
     try:
         return get_peft_model(model, config)
     except ValueError as error:
@@ -83,6 +86,14 @@ def add_lora(model: Any, recipe: Recipe) -> Any:
             str(error).splitlines()[0],
             f"Use `all-linear`, or names out of: {', '.join(sorted(leaves))}.",
         ) from error
+
+
+def long_from(model: Any) -> int | None:
+    """From how many tokens on a model with LongRoPE scales its positions otherwise (128k Phi-3 and its kin)."""
+    parameters = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    if parameters.get("rope_type") != "longrope":
+        return None
+    return int(parameters["original_max_position_embeddings"])
 
 
 def load_adapter(model: Any, folder: Path) -> Any:

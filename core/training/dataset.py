@@ -1,63 +1,64 @@
-"""Rows as tensors: the batches of one step, and of a whole set."""
+"""Packs as tensors: the whole of one step, for the Trainer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from core.training.plan import Plan, micro_batches
-from core.training.rows import Row, Rows
+from core.training.plan import Plan
+from core.training.rows import Rows
+from core.training.tree import Pack, packs
+from core.training.tree_attention import Tree
 
 
-def pad(rows: Sequence[Row], pad_id: int) -> dict[str, torch.Tensor]:
-    """One batch, padded on the right.
+def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, Any]:
+    """A pack for the model.
 
     Returns:
-        `input_ids` and `attention_mask` (int64, shape (rows, longest)) and `trained` (bool, same shape).
+        `input_ids` and `position_ids` (int64, shape (1, tokens)), `predictors`, `targets` (int64) and `weights`
+        (float32), all three of shape (targets,), and `tree`; also the numbers `computed`, `tokens` and `trained`
+        (tokens computed, tokens of the rows one by one, trained ones of these).
     """
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), longest), pad_id, dtype=torch.int64)
-    attention = torch.zeros((len(rows), longest), dtype=torch.int64)
-    trained = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for number, row in enumerate(rows):
-        length = len(row.ids)
-        ids[number, :length] = torch.from_numpy(row.ids.astype(np.int64))
-        attention[number, :length] = 1
-        trained[number, :length] = torch.from_numpy(row.trained)
-    return {"input_ids": ids, "attention_mask": attention, "trained": trained}
+    return {
+        "input_ids": torch.from_numpy(pack.ids).to(device)[None],
+        "position_ids": torch.from_numpy(pack.positions).to(device)[None],
+        "predictors": torch.from_numpy(pack.predictors).to(device),
+        "targets": torch.from_numpy(pack.targets).to(device),
+        "weights": torch.from_numpy(pack.weights).to(device),
+        "tree": Tree.of(pack),
+        "computed": len(pack.ids),
+        "tokens": pack.row_tokens,
+        "trained": int(pack.weights.sum()),
+    }
 
 
-def batches(rows: Rows, batch_size: int, pad_id: int) -> Iterator[dict[str, torch.Tensor]]:
-    """All rows once, batched by length: for evaluation."""
-    lengths = rows.lengths
-    for numbers in micro_batches(range(len(rows.rows)), lengths, batch_size):
-        yield pad([rows.rows[number] for number in numbers], pad_id)
+class Steps(Dataset[list[dict[str, Any]]]):
+    """The training set as the Trainer sees it: item `i` is the whole of step `i`, a list of packs.
 
+    Args:
+        rows: of one epoch.
+        plan: which of them make up which step.
+        budget: tokens computed at once.
+        long_from: see `tree.packs`.
+    """
 
-class Steps(Dataset[list[dict[str, torch.Tensor]]]):
-    """The training set as the Trainer sees it: item `i` is the whole of step `i`, a list of batches."""
-
-    def __init__(self, rows: Rows, plan: Plan, batch_size: int, pad_id: int) -> None:
+    def __init__(self, rows: Rows, plan: Plan, budget: int, long_from: int | None = None) -> None:
         self.rows = rows
         self.plan = plan
-        self.batch_size = batch_size
-        self.pad_id = pad_id
-        self._lengths = rows.lengths
+        self.budget = budget
+        self.long_from = long_from
 
     def __len__(self) -> int:
         return len(self.plan.steps)
 
-    def __getitem__(self, step: int) -> list[dict[str, torch.Tensor]]:
-        return [
-            pad([self.rows.rows[number] for number in numbers], self.pad_id)
-            for numbers in micro_batches(self.plan.steps[step], self._lengths, self.batch_size)
-        ]
+    def __getitem__(self, step: int) -> list[dict[str, Any]]:
+        rows = [self.rows.rows[number] for number in self.plan.steps[step]]
+        return [pack_tensors(pack) for pack in packs(rows, self.budget, self.long_from)]
 
 
-def whole_step(items: list[Any]) -> Any:
+def whole_step(items: Sequence[Any]) -> Any:
     """The Trainer's collator: its batch size is 1, and that one item is the step."""
     return items[0]

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 
 from core.data.rendering import Renderer
-from core.training.dataset import batches
+from core.training.dataset import pack_tensors
 from core.training.inputs import Prompt
-from core.training.loss import summed_loss
+from core.training.loss import PackLoss
 from core.training.rows import Rows
+from core.training.tree import packs
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,24 @@ def measuring(model: Any) -> Iterator[None]:
             model.train(was_training)
 
 
-def evaluate(model: Any, rows: Rows, batch_size: int, pad_id: int, device: torch.device) -> Measured:
-    """The loss on a set of rows, batch by batch: memory does not grow with the set."""
+def evaluate(
+    model: Any, rows: Rows, budget: int, device: torch.device, long_from: int | None = None
+) -> Measured:
+    """The loss on a set of rows, pack by pack: memory does not grow with the set.
+
+    Args:
+        model: in any mode, which is put back.
+        rows: to measure on, at least one.
+        budget: tokens computed at once.
+        device: of the model.
+        long_from: see `tree.packs`.
+    """
     started = time.perf_counter()
     total = 0.0
+    loss = PackLoss(model)
     with measuring(model):
-        for batch in batches(rows, batch_size, pad_id):
-            on_device = {name: tensor.to(device) for name, tensor in batch.items()}
-            total += summed_loss(model, on_device).item()
+        for pack in packs(rows.rows, budget, long_from):
+            total += loss.summed(pack_tensors(pack, device)).item()
     tokens = rows.trained_tokens
     return Measured(total / tokens, len(rows.rows), tokens, time.perf_counter() - started)
 
@@ -71,6 +82,8 @@ def greedy_replies(
     for number, prompt_ids in enumerate(encoded):
         ids[number, longest - len(prompt_ids) :] = torch.tensor(prompt_ids)
         attention[number, longest - len(prompt_ids) :] = 1
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    bare.set_attn_implementation("sdpa")
     with measuring(model):
         output = model.generate(
             input_ids=ids.to(device),

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationConfig, set_seed
 from transformers.utils import logging as transformers_logging
@@ -23,11 +24,15 @@ from core.training.base_model import BaseModel
 from core.training.dataset import Steps
 from core.training.disk import is_disk_full
 from core.training.inputs import Inputs
+from core.training.loss import PackLoss
 from core.training.plan import Plan, make_plan
+from core.training.rows import Row, Rows
 from core.training.trainer import StepTrainer, Watch, training_arguments
+from core.training.tree import MIN_SHARED
 from core.work import Outcome, Run
 
 DISK_POLL_S = 5.0
+PROOF_TOKENS = 32
 
 
 def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, inputs: Inputs) -> Outcome:
@@ -57,9 +62,17 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
     model = adapters.add_lora(adapters.load_base(base.folder, precision, device), recipe)
     model.peft_config["default"].base_model_name_or_path = base.name
     model.peft_config["default"].revision = base.revision or None
+    PackLoss(model).prove(_proof_rows(inputs.training))
     run.emit(_planned(plan, inputs, model))
     trainer = _make_trainer(recipe, run, base, renderer, inputs, plan, model, precision, device)
     return _train(trainer, recipe, run)
+
+
+def _proof_rows(training: Rows) -> list[Row]:
+    """Two short rows that begin alike, made of training rows."""
+    one, two = training.rows[0].ids, training.rows[-1].ids
+    both = [one[: PROOF_TOKENS + MIN_SHARED], np.concatenate([one[:MIN_SHARED], two[:PROOF_TOKENS]])]
+    return [Row(ids, np.arange(len(ids)) > 0) for ids in both]
 
 
 def _planned(plan: Plan, inputs: Inputs, model: Any) -> Planned:
@@ -107,7 +120,7 @@ def _make_trainer(
     return StepTrainer(
         model=model,
         args=args,
-        steps=Steps(inputs.training, plan, recipe.value("batch_size"), renderer.pad_id),
+        steps=Steps(inputs.training, plan, recipe.value("token_budget"), adapters.long_from(model)),
         recipe=recipe,
         run=run,
         watch=watch,

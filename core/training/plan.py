@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,15 +52,6 @@ def make_plan(rows: int, rows_per_step: int, epochs: float, max_steps: int | Non
         steps=tuple(tuple(order[start : start + rows_per_step]) for start in range(0, wanted, rows_per_step)),
         rows=rows,
     )
-
-
-def micro_batches(rows: Sequence[int], lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Cut one step into batches of rows of like length, so that little is padded.
-
-    The step's gradient is the same however it is cut: its loss is divided by the trained tokens of the step.
-    """
-    by_length = sorted(rows, key=lambda row: (lengths[row], row))
-    return [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
 
 
 def report_interval(steps: int, wanted: int | None) -> int:

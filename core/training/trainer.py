@@ -26,7 +26,7 @@ from core.training import evaluation
 from core.training.dataset import Steps, whole_step
 from core.training.disk import is_disk_full
 from core.training.inputs import Prompt
-from core.training.loss import summed_loss
+from core.training.loss import PackLoss
 from core.training.memory import memory_in_use
 from core.training.plan import report_interval
 from core.training.rows import Rows
@@ -151,6 +151,7 @@ class StepTrainer(Trainer):
         self.add_model_facts = add_model_facts
         self.last_evaluation: evaluation.Measured | None = None
         self.last_checkpoint: Path | None = None
+        self._pack_loss = PackLoss(model)
         self._step_tokens = (0, 0)
         self._step_started = 0.0
 
@@ -158,19 +159,19 @@ class StepTrainer(Trainer):
         return SequentialSampler(self.plan_steps)
 
     def training_step(
-        self, model: Any, inputs: list[dict[str, torch.Tensor]], num_items_in_batch: Any = None
+        self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Forward and backward of all batches of a step, its loss averaged over all its trained tokens."""
+        """Forward and backward of all packs of a step, its loss averaged over all its trained tokens."""
         self._step_started = time.perf_counter()
         model.train()
-        trained = sum(int(batch["trained"].sum()) for batch in inputs)
+        trained = sum(batch["trained"] for batch in inputs)
         total = torch.zeros((), device=self.args.device)
         for batch in inputs:
             with self.compute_loss_context_manager():
-                loss = summed_loss(model, self._prepare_inputs(batch)) / trained
+                loss = self._pack_loss.summed(self._prepare_inputs(batch)) / trained
             self.accelerator.backward(loss)
             total += loss.detach()
-        self._step_tokens = (sum(int(batch["attention_mask"].sum()) for batch in inputs), trained)
+        self._step_tokens = (sum(batch["tokens"] for batch in inputs), trained)
         if not torch.isfinite(total):
             raise TrainingError(
                 f"The loss became {total.item()} at step {self.state.global_step + 1}.",
@@ -211,9 +212,9 @@ class StepTrainer(Trainer):
             measured = evaluation.evaluate(
                 self.model,
                 self.watch.rows,
-                self.recipe.value("batch_size"),
-                self.watch.renderer.pad_id,
+                self.plan_steps.budget,
                 self.args.device,
+                self.plan_steps.long_from,
             )
             self.last_evaluation = measured
             metrics = {"eval_loss": measured.loss}

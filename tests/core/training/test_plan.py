@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.training.plan import epoch_order, make_plan, micro_batches, report_interval
+from core.training.plan import epoch_order, make_plan, report_interval
 
 
 @given(rows=st.integers(1, 60), size=st.integers(1, 20), epochs=st.integers(1, 4), seed=st.integers(0, 5))
@@ -36,15 +36,6 @@ def test_half_an_epoch_uses_half_of_the_rows_once() -> None:
 def test_order_depends_on_seed_and_epoch() -> None:
     orders = {tuple(epoch_order(30, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
-
-
-@given(lengths=st.lists(st.integers(1, 100), min_size=1, max_size=40), size=st.integers(1, 9))
-def test_batches_hold_each_row_once_and_pad_least(lengths: list[int], size: int) -> None:
-    batches = micro_batches(range(len(lengths)), lengths, size)
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    assert max(map(len, batches)) <= size
-    flat = [lengths[row] for batch in batches for row in batch]
-    assert flat == sorted(flat)
 
 
 @pytest.mark.parametrize(("steps", "wanted", "expected"), [(24, None, 5), (3, None, 1), (100, 7, 7)])

@@ -171,15 +171,15 @@ def test_another_failure_of_a_checkpoint_is_not_swallowed(
 def test_a_diverging_loss_is_an_error_and_keeps_what_was(
     make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core.training import trainer
+    from core.training.loss import PackLoss
 
-    summed = trainer.summed_loss
+    summed = PackLoss.summed
 
-    def infinite(model: Any, batch: Any) -> Any:
-        loss = summed(model, batch)
-        return loss * float("inf") if run.of("checkpointed") and model.training else loss
+    def infinite(self: PackLoss, batch: Any) -> Any:
+        loss = summed(self, batch)
+        return loss * float("inf") if run.of("checkpointed") and self._bare.training else loss
 
-    monkeypatch.setattr(trainer, "summed_loss", infinite)
+    monkeypatch.setattr(PackLoss, "summed", infinite)
     run = FolderRun(tmp_path / "run")
     with pytest.raises(TrainingError) as caught:
         train(make_recipe(), run)

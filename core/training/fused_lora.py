@@ -1,0 +1,71 @@
+"""A LoRA layer as one step of autograd: fewer copies kept and made than by peft's composition of parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora.layer import Linear
+
+
+class _LoraProduct(torch.autograd.Function):
+    """`x W' + b + scaling (x A') B'` with W and b frozen."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        a: torch.Tensor,
+        b: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])
+        low = flat @ a.T
+        result = torch.nn.functional.linear(flat, weight, bias).addmm_(low, b.T, alpha=scaling)
+        ctx.save_for_backward(x, low, weight, a, b)
+        ctx.scaling = scaling
+        return result.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, low, weight, a, b = ctx.saved_tensors
+        flat = x.reshape(-1, x.shape[-1])
+        slope = outputs[0].reshape(-1, outputs[0].shape[-1])
+        slope_b = (slope.T @ low).mul_(ctx.scaling)
+        slope_low = (slope @ b).mul_(ctx.scaling)
+        slope_a = slope_low.T @ flat
+        slope_x = None
+        if ctx.needs_input_grad[0]:
+            slope_x = (slope @ weight).addmm_(slope_low, a).view_as(x)
+        return slope_x, None, None, slope_a, slope_b, None
+
+
+class FusedLinear(Linear):
+    """peft's LoRA layer of a plain linear layer; what the product can't do goes peft's own way."""
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The layer's output, shape (..., outputs)."""
+        if args or kwargs or not self._fits(x):
+            result: torch.Tensor = super().forward(x, *args, **kwargs)
+            return result
+        (name,) = self.active_adapters
+        base = self.get_base_layer()
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        output: torch.Tensor = _LoraProduct.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+        return output
+
+    def _fits(self, x: torch.Tensor) -> bool:
+        if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
+            return False
+        name = self.active_adapters[0]
+        base = self.get_base_layer()
+        return (
+            name in self.lora_A
+            and name not in self.lora_variant
+            and (not self.training or isinstance(self.lora_dropout[name], torch.nn.Identity))
+            and not base.weight.requires_grad
+            and x.dtype == base.weight.dtype == self.lora_A[name].weight.dtype
+            and not torch.is_autocast_enabled(x.device.type)
+        )

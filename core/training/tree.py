@@ -1,0 +1,187 @@
+"""Prompt-tree packing: rows that begin alike are merged, so that a shared token is computed once.
+
+Rows are sorted; the tokens that neighbours begin with become one segment, and what follows in each row its
+children. A row attends to its own path from the root only and is scored at its own tokens, so losses and
+gradients are those of the rows one by one (prompt trees, scaledcognition.com/blog/prompt-trees, 2025; prefix
+sharing for preferences, arXiv 2410.20305; packing, arXiv 2407.09105). Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.training.rows import Row
+
+MIN_SHARED = 16
+"""Shorter common beginnings are computed for each row anew: a segment of its own costs more than they do."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Tokens that the same rows have at the same place.
+
+    Args:
+        start: its first token in the pack.
+        end: after its last one.
+        parent: number of the segment before it in its rows, -1 for a root.
+        depth: position of its first token in its rows.
+    """
+
+    start: int
+    end: int
+    parent: int
+    depth: int
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Rows computed in one forward pass.
+
+    Args:
+        ids: token ids, int64, shape (tokens,).
+        positions: each token's place in its row, int64, shape (tokens,).
+        segments: in the order of their tokens; a parent comes before its children.
+        predictors: tokens whose hidden state predicts a trained token, int64, shape (targets,), ascending.
+        targets: the tokens they predict, int64, shape (targets,).
+        weights: how many rows learn each of them, float32, shape (targets,).
+        row_tokens: tokens of the rows one by one, as against `len(ids)` that are computed.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    segments: tuple[Segment, ...]
+    predictors: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    row_tokens: int
+
+    def path(self, segment: int) -> list[int]:
+        """The segments from the root to a segment, itself included."""
+        path = [segment]
+        while (parent := self.segments[path[-1]].parent) >= 0:
+            path.append(parent)
+        return path[::-1]
+
+
+def packs(
+    rows: Sequence[Row], budget: int, long_from: int | None = None, share: bool = True
+) -> Iterator[Pack]:
+    """Cut rows into packs of at most `budget` tokens; a longer row is a pack of its own.
+
+    Args:
+        rows: those of one step, or of an evaluation.
+        budget: tokens computed at once.
+        long_from: rows of more tokens than this never share a pack with shorter ones: LongRoPE scales all
+            positions of a forward pass by the longest one.
+        share: merge common beginnings.
+    """
+    short = [row for row in rows if long_from is None or len(row.ids) <= long_from]
+    long = [row for row in rows if long_from is not None and len(row.ids) > long_from]
+    for part in (short, long):
+        yield from (make_pack(group, share) for group in _groups(part, budget, share))
+
+
+def _groups(rows: Sequence[Row], budget: int, share: bool) -> Iterator[list[Row]]:
+    """Neighbours in sorted order, as many as fit; each adds what it does not share with the one before.
+
+    Of what it shares, fewer than MIN_SHARED tokens may have to be computed again where the tree branches.
+    """
+    group: list[Row] = []
+    used = 0
+    for row in _sorted(rows):
+        shared = common_prefix(group[-1].ids, row.ids) if group and share else 0
+        new = len(row.ids) - max(0, shared - (MIN_SHARED - 1))
+        if group and used + new > budget:
+            yield group
+            group, used, new = [], 0, len(row.ids)
+        group.append(row)
+        used += new
+    if group:
+        yield group
+
+
+def _sorted(rows: Sequence[Row]) -> list[Row]:
+    """Rows in the order of their tokens: big-endian bytes sort as the numbers do."""
+    return sorted(rows, key=lambda row: row.ids.astype(">u4").tobytes())
+
+
+def common_prefix(one: np.ndarray, two: np.ndarray) -> int:
+    """How many tokens two rows have in common from the start."""
+    length = min(len(one), len(two))
+    differ = np.flatnonzero(one[:length] != two[:length])
+    return int(differ[0]) if len(differ) else length
+
+
+def make_pack(rows: Sequence[Row], share: bool = True) -> Pack:
+    """The tree of some rows, laid out parent before child."""
+    return _Builder(_sorted(rows), share).pack()
+
+
+class _Builder:
+    """Lays out one pack: `_place` walks the sorted rows from common beginnings to single rows."""
+
+    def __init__(self, rows: list[Row], share: bool) -> None:
+        self.rows = rows
+        self.common = [
+            common_prefix(one.ids, two.ids) if share else 0 for one, two in zip(rows, rows[1:], strict=False)
+        ]
+        self.segments: list[Segment] = []
+        self.ids: list[np.ndarray] = []
+        self.places: list[np.ndarray] = []
+        self.length = 0
+
+    def pack(self) -> Pack:
+        self._place(0, len(self.rows), 0, -1, np.zeros(0, dtype=np.int64))
+        positions = [np.arange(item.depth, item.depth + item.end - item.start) for item in self.segments]
+        predictors, targets, weights = self._scores()
+        return Pack(
+            ids=np.concatenate(self.ids).astype(np.int64),
+            positions=np.concatenate(positions).astype(np.int64),
+            segments=tuple(self.segments),
+            predictors=predictors,
+            targets=targets,
+            weights=weights,
+            row_tokens=sum(len(row.ids) for row in self.rows),
+        )
+
+    def _place(self, first: int, after: int, depth: int, parent: int, path: np.ndarray) -> None:
+        """Place rows `first` to `after`, whose first `depth` tokens stand at the pack's tokens `path`."""
+        start = first
+        for row in range(first, after):
+            ends = row + 1 == after or self.common[row] - depth < MIN_SHARED
+            if not ends:
+                continue
+            if row == start:
+                self._place_row(row, depth, parent, path)
+            else:
+                shared = min(self.common[start:row])
+                number, longer = self._add(self.rows[row].ids[depth:shared], depth, parent, path)
+                self._place(start, row + 1, shared, number, longer)
+            start = row + 1
+
+    def _place_row(self, row: int, depth: int, parent: int, path: np.ndarray) -> None:
+        rest = self.rows[row].ids[depth:]
+        if len(rest):
+            _, path = self._add(rest, depth, parent, path)
+        self.places.append(path)
+
+    def _add(self, ids: np.ndarray, depth: int, parent: int, path: np.ndarray) -> tuple[int, np.ndarray]:
+        """A new segment; its number, and the path that ends with it."""
+        end = self.length + len(ids)
+        self.segments.append(Segment(self.length, end, parent, depth))
+        self.ids.append(ids)
+        longer = np.concatenate([path, np.arange(self.length, end)])
+        self.length = end
+        return len(self.segments) - 1, longer
+
+    def _scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Each (predicting token, token to learn) once, with the number of rows that learn it there."""
+        pairs = []
+        for row, place in zip(self.rows, self.places, strict=True):
+            learned = np.flatnonzero(row.trained[1:]) + 1
+            pairs.append(np.stack([place[learned - 1], row.ids[learned].astype(np.int64)], axis=1))
+        unique, counts = np.unique(np.concatenate(pairs), axis=0, return_counts=True)
+        return unique[:, 0], unique[:, 1], counts.astype(np.float32)
