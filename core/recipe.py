@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from core import yamltext
+from core.columns import PARTS
 from core.complaints import complaints
 from core.errors import FinetuiError
 from core.settings import FieldInfo, field_info, kind_of, setting
@@ -66,7 +67,7 @@ class Source(_Plain):
     """One file of training rows, on this machine or in a hub data set."""
 
     path: str | None = None
-    """File with one JSON row a line."""
+    """File with the rows: JSON Lines, JSON, CSV, Parquet or text; gzip or Zstandard of these."""
     hub: str | None = None
     """Hub data set, e.g. `name/dataset`; `file` says which of its files."""
     file: str | None = None
@@ -77,13 +78,23 @@ class Source(_Plain):
     """How often each row is used per epoch: 2 is twice, 0.5 a seeded half of the rows."""
     max_rows: int | None = Field(default=None, ge=1)
     """Use at most this many rows, chosen by the seed."""
+    columns: dict[str, str] | None = None
+    """Which key or column of this file holds which part of a row, where they are not the usual names."""
+
+    @field_validator("columns")
+    @classmethod
+    def _known_parts(cls, value: dict[str, str] | None) -> dict[str, str] | None:
+        unknown = next((name for name in value or {} if name not in PARTS), None)
+        if unknown is not None:
+            raise ValueError(f"`columns` names the unknown part {unknown!r}; parts are {', '.join(PARTS)}")
+        return value
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either `path` (a file) or `hub` (a data set)")
         if self.hub is not None and self.file is None:
-            raise ValueError("a hub data set needs `file`, the name of its JSONL file")
+            raise ValueError("a hub data set needs `file`, the name of one of its files")
         return self
 
     @property

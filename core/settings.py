@@ -44,7 +44,7 @@ class FieldInfo:
     name: str
     group: str
     kind: str
-    """int, float, bool, choice, text, list or sources."""
+    """int, float, bool, choice, text, list, mapping or sources."""
     choices: tuple[str, ...]
     minimum: float | None
     maximum: float | None
@@ -101,6 +101,7 @@ def _in_words(
     if choices:
         return ("one of " if len(choices) > 1 else "") + ", ".join(choices)
     words = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": "a list of texts"}
+    words["mapping"] = "a mapping of names"
     text = words.get(kind, "text")
     low, high = (None if limit is None else f"{limit:.15g}" for limit in (minimum, maximum))
     if exclusive:
@@ -116,6 +117,8 @@ def kind_of(annotation: Any) -> tuple[str, tuple[str, ...]]:
     for option in options:
         if get_origin(option) is Literal:
             return "choice", tuple(str(choice) for choice in get_args(option))
+        if get_origin(option) is dict:
+            return "mapping", ()
         if get_origin(option) is list:
             return ("list", ()) if get_args(option) == (str,) else ("sources", ())
     first = next(option for option in options if option is not type(None))

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import bisect
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from core.data.conversation import Conversation
 from core.data.files import file_error
-from core.data.index import LineIndex
-from core.data.problems import DataError, Problem
-from core.data.rows import parse_line
+from core.data.formats import Format
+from core.data.framing import value_of
+from core.data.index import open_index
+from core.data.problems import DataError, Place, Problem
+from core.data.shapes import convert
 from tui.format import one_line, size
+from tui.problembook import ProblemBook
 from tui.widgets.records import RowView
 
 LIST_BYTES = 1 << 18
@@ -30,33 +31,65 @@ class RowFile:
     """An open file.
 
     Args:
-        path: the file.
+        path: the file as the user named it.
+        plain: its unpacked copy, where it is compressed or Parquet.
+        columns: names of the parts in this file, where they are not the usual ones.
 
     Raises:
         DataError: it can't be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, plain: Path | None = None, columns: Mapping[str, str] | None = None
+    ) -> None:
         self.path = path
-        self.index = LineIndex(path)
+        self.plain = plain or path
+        self.name = path.name
+        self.columns = dict(columns) if columns else None
+        self.index = open_index(self.plain, self.name)
         self.problems = ProblemBook()
-        self._head = _head_lines(path)
+        self._head: list[bytes] = []
         self._parsed = lru_cache(maxsize=256)(self._parse)
+        self._read_head()
+
+    @property
+    def format(self) -> Format:
+        return self.index.format
+
+    @property
+    def request(self) -> dict[str, object]:
+        """What every request to the data worker says of the file."""
+        return {"path": str(self.plain), "name": str(self.path), "columns": self.columns}
+
+    def _read_head(self) -> None:
+        by_lines = self.format.kind in ("jsonl", "text")
+        self._head = _head_lines(self.plain, self.format.start) if by_lines else []
 
     def __len__(self) -> int:
         return max(len(self.index), len(self._head))
 
+    def renew(self) -> None:
+        """The file was replaced: what was read of it is forgotten."""
+        self.problems = ProblemBook()
+        self._parsed.cache_clear()
+        self._read_head()
+
     def line(self, number: int) -> bytes:
         """A row's bytes, without its line end."""
-        return self.index.line(number) if number < len(self.index) else self._head[number]
+        return self.index.raw(number) if number < len(self.index) else self._head[number]
+
+    def line_number(self, number: int) -> int:
+        """The line a row starts in, from 1."""
+        return self.index.line_number(number) if number < len(self.index) else number + 1
 
     def row(self, number: int) -> Conversation | DataError:
         """The conversation of a row (from 0), or why it has none."""
         return self._parsed(number)
 
     def _parse(self, number: int) -> Conversation | DataError:
+        place = Place(self.name, self.line_number(number), number + 1)
         try:
-            return parse_line(self.line(number), self.path.name, number + 1)
+            return convert(value_of(self.line(number).strip(), self.format, place), place, self.columns)
         except DataError as error:
             return error
 
@@ -66,13 +99,12 @@ class RowFile:
         if number < len(self.index):
             start, end = self.index.span(number)
             if end - start > LIST_BYTES:
-                return RowView("", known, f"(a row of {size(end - start)}; enter shows it)")
+                return RowView(number, "", known, f"(a row of {size(end - start)}; enter shows it)")
         row = self.row(number)
         if isinstance(row, DataError):
-            return RowView("", "✗", one_line(row.problem.sentence))
-        users = (message.content for message in row.messages if message.role == "user")
-        first = next(users, row.messages[0].content if row.messages else "")
-        return RowView(str(len(row.messages)), known, one_line(first[:FIRST_CHARACTERS]))
+            return RowView(number, "", "✗", one_line(row.problem.sentence))
+        turns = str(len(row.messages)) if row.messages else ""
+        return RowView(number, turns, known, one_line(_first_text(row)[:FIRST_CHARACTERS]))
 
     def problems_of(self, number: int) -> list[Problem]:
         """What is known to be wrong with a row, found by the check or by reading it just now."""
@@ -84,78 +116,36 @@ class RowFile:
 
     def pretty(self, number: int) -> str:
         """The row's JSON, indented; a row that isn't JSON as it is."""
-        raw = self.line(number).decode("utf-8", "backslashreplace")
+        place = Place(self.name, self.line_number(number), number + 1)
         try:
-            return json.dumps(json.loads(raw), indent=2, ensure_ascii=False) + "\n"
-        except ValueError:
-            return raw + "\n"
+            value = value_of(self.line(number).strip(), self.format, place)
+        except DataError:
+            return self.raw(number) + "\n"
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
     def raw(self, number: int) -> str:
-        """The row's line as it is in the file."""
+        """The row as it is in the file."""
         return self.line(number).decode("utf-8", "backslashreplace")
 
     def close(self) -> None:
         self.index.close()
 
 
-def _head_lines(path: Path) -> list[bytes]:
-    """The complete lines of a file's beginning."""
+def _first_text(row: Conversation) -> str:
+    """What the list shows of a row: its first question, or its text."""
+    users = (message.content for message in row.messages if message.role == "user")
+    first = row.messages[0].content if row.messages else row.text or ""
+    return next(users, first) or first
+
+
+def _head_lines(path: Path, start: int) -> list[bytes]:
+    """The complete lines of a file's beginning, from byte `start`."""
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise file_error(path, error) from error
-    lines = head.split(b"\n")
+    lines = head[start:].split(b"\n")
     if len(head) == HEAD_BYTES or not lines[-1]:
         lines.pop()  # cut, or nothing after the last line end
     return [line.removesuffix(b"\r") for line in lines]
-
-
-PROBLEMS_KEPT = 20_000
-
-
-class ProblemBook:
-    """Problems by row, in order, as the check finds them. All are counted, the first `PROBLEMS_KEPT` are kept."""
-
-    def __init__(self) -> None:
-        self._by_row: dict[int, list[Problem]] = {}
-        self._rows: list[int] = []
-        self.whole_file: list[Problem] = []
-        self.total = 0
-        self.done = False
-        self.share = 0.0
-
-    def add(self, records: Iterable[dict[str, Any]]) -> None:
-        """Take in problems as the data worker sends them (lines from 1, 0 for the file)."""
-        for record in records:
-            problem = Problem(**record)
-            self.total += 1
-            if self.total > PROBLEMS_KEPT:
-                continue
-            if not problem.line:
-                self.whole_file.append(problem)
-                continue
-            row = problem.line - 1
-            if row not in self._by_row:
-                bisect.insort(self._rows, row)
-            self._by_row.setdefault(row, []).append(problem)
-
-    def of(self, row: int) -> list[Problem]:
-        return list(self._by_row.get(row, ()))
-
-    def worst(self, row: int) -> str:
-        """The mark of a row: `✗` for an error, `!` for a warning, a space for none known."""
-        problems = self._by_row.get(row)
-        if not problems:
-            return " "
-        return "✗" if any(problem.severity == "error" for problem in problems) else "!"
-
-    def after(self, row: int) -> int | None:
-        """The next row with a problem."""
-        place = bisect.bisect_right(self._rows, row)
-        return self._rows[place] if place < len(self._rows) else None
-
-    def before(self, row: int) -> int | None:
-        """The previous row with a problem."""
-        place = bisect.bisect_left(self._rows, row)
-        return self._rows[place - 1] if place else None

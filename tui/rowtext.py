@@ -77,7 +77,7 @@ def token_lines(answer: dict[str, Any], model: str, styles: Styles) -> list[Para
         ("underlined and bold", styles.trained), ": trained; the rest is read only; ↵ is a line end"
     )
     text = Text()
-    for piece, is_trained in answer["tokens"]:
+    for piece, is_trained, _, _ in answer["tokens"]:
         if len(text) > SHOWN_CHARACTERS:
             text.append(f"\n… {CUT}", styles.muted)
             break

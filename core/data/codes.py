@@ -7,7 +7,8 @@ from typing import Literal
 
 from core.data.problems import Severity
 
-Tier = Literal["structure", "text", "tokens", "azure"]
+Tier = Literal["structure", "text", "near", "tokens", "azure"]
+"""`near` is apart from `text` since its rate is: it compares rows with each other."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ _TABLE = (
     Code("duplicate", "warning", "structure", "deduplicate", "The same row again."),
     Code("leak", "warning", "structure", "deduplicate", "A validation row that is in the training file too."),
     Code("label-imbalance", "warning", "structure", "", "Classes of very different size."),
-    Code("near-duplicate", "warning", "text", "deduplicate", "Nearly the same row again (MinHash)."),
+    Code("near-duplicate", "warning", "near", "deduplicate", "Nearly the same row again (MinHash)."),
     # text
     Code("placeholder", "warning", "text", "", "A template's placeholder that was never filled in."),
     Code("mojibake", "warning", "text", "fix-mojibake", "Text decoded with the wrong encoding."),
@@ -82,6 +83,8 @@ _TABLE = (
     Code(
         "answer-cut-off", "error", "tokens", "drop", "No answer within the sequence length: trains nothing."
     ),
+    # with a recipe
+    Code("wrong-task", "error", "structure", "convert", "A row that the recipe's task does not train on."),
     # the service's own rules
     Code("azure-format", "error", "azure", "convert", "Not JSON Lines in UTF-8."),
     Code("azure-size", "error", "azure", "", "512 MB or more."),

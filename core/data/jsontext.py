@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from core.data.files import MAX_LINE_BYTES
 from core.data.problems import Place
-
-_BLANKS = b" \t\r\n"
 
 # What the standard library's parser says, in words for people.
 _JSON_WORDS = {
@@ -26,35 +25,54 @@ _JSON_WORDS = {
 
 
 def parse_json(raw: bytes, place: Place) -> Any:
+    """The JSON value of a row's bytes.
+
+    Raises:
+        DataError: saying at which line and column it breaks and why. A row that starts in the middle of a line,
+            in a JSON array, counts its columns from there.
+    """
     import orjson
 
     if len(raw) >= MAX_LINE_BYTES:
-        raise place.error("line-too-long", "the line is longer than 64 MiB.", "Cut the row or drop it.")
+        raise place.error("line-too-long", "the row is longer than 64 MiB.", "Cut the row or drop it.")
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         _explain_json(raw, place, error)
 
 
-def _explain_json(raw: bytes, place: Place, error: json.JSONDecodeError) -> NoReturn:
-    """Raise the error of a line that is not JSON: where it breaks, in words."""
-    fix = "Fix the line or drop it."
+def decode_text(raw: bytes, place: Place) -> str:
+    """UTF-8 as text.
+
+    Raises:
+        DataError: it is not UTF-8; says which byte of which line is not.
+    """
+    if len(raw) >= MAX_LINE_BYTES:
+        raise place.error("line-too-long", "the row is longer than 64 MiB.", "Cut the row or drop it.")
     try:
-        text = raw.strip(_BLANKS).decode("utf-8")
-    except UnicodeDecodeError as problem:
-        _explain_encoding(raw.strip(_BLANKS), place, problem)
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        where, column = _in_lines(raw[: error.start].decode("utf-8"), place)
+        sentence = f"byte 0x{raw[error.start]:02X} is not UTF-8 (column {column})."
+        fix = f"If it is Windows' encoding: finetui data fix {place.path} --code not-utf-8"
+        raise where.error("not-utf-8", sentence, fix, column) from error
+
+
+def _in_lines(before: str, place: Place) -> tuple[Place, int]:
+    """(place, column) of what follows some text of a row of several lines."""
+    line = replace(place, line=place.line + before.count("\n"))
+    return line, len(before) - (before.rfind("\n") + 1) + 1
+
+
+def _explain_json(raw: bytes, place: Place, error: json.JSONDecodeError) -> NoReturn:
+    """Raise the error of a row that is not JSON: where it breaks, in words."""
+    whole = decode_text(raw, place)
+    text = whole.strip(" \t\r\n")
     if not text:
         raise place.error("blank-line", "the line is blank.", "Drop it.")
-    if text in ("{", "[", "[{"):
-        raise place.error(
-            "json-document",
-            "this is one JSON document over several lines, not JSON Lines (one object a line).",
-            f"Convert it: jq -c 'if type == \"array\" then .[] else . end' {place.path} > rows.jsonl",
-        )
-    indent = len(raw.decode("utf-8")) - len(raw.decode("utf-8").lstrip(" \t\r\n"))
     sentence, position = _json_words(text, error)
-    column = indent + position + 1
-    raise place.error("broken-json", f"{sentence} (column {column}).", fix, column)
+    where, column = _in_lines(whole[: whole.index(text) + position], place)
+    raise where.error("broken-json", f"{sentence} (column {column}).", "Fix the row or drop it.", column)
 
 
 def _json_words(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
@@ -78,17 +96,6 @@ def _json_words(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-def _explain_encoding(raw: bytes, place: Place, error: UnicodeDecodeError) -> NoReturn:
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        sentence, column = "the file is UTF-16, not UTF-8.", 1
-        fix = f"Convert it: iconv -f UTF-16 -t UTF-8 {place.path} > rows.jsonl"
-    else:
-        column = len(raw[: error.start].decode("utf-8")) + 1
-        sentence = f"byte 0x{raw[error.start]:02X} is not UTF-8 (column {column})."
-        fix = f"Convert the file: iconv -f LATIN1 -t UTF-8 {place.path} > rows.jsonl"
-    raise place.error("not-utf-8", sentence, fix, column)
 
 
 def kind_of(value: Any) -> str:

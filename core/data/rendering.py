@@ -12,12 +12,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data.conversation import Conversation, Message
-from core.data.template import ChatTemplate, Layout, Region, RenderingError
+from core.data.sandbox import RenderingError
+from core.data.template import ChatTemplate, Layout, Region
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -25,18 +26,24 @@ if TYPE_CHECKING:
 __all__ = ["Rendered", "Renderer", "RenderingError"]
 
 _BATCH = 256
+UNTRAINED = -100
+"""The label of a token that is read only, in rows that are tokenised already."""
 _TAILS_KEPT = 4096
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A conversation as tokens: `ids`, `trained` and `offsets` (in characters) have one entry a token."""
+    """A conversation as tokens: `ids`, `trained` and `offsets` (in characters) have one entry a token.
+
+    `boundary` has the first tokens of the answers before which a token would straddle prompt and answer.
+    """
 
     text: str
     ids: list[int]
     trained: list[bool]
     offsets: list[tuple[int, int]]
+    boundary: tuple[int, ...] = ()
 
     @property
     def trained_tokens(self) -> int:
@@ -53,6 +60,7 @@ class Rendered:
             self.ids[:sequence_length],
             self.trained[:sequence_length],
             offsets,
+            tuple(place for place in self.boundary if place < sequence_length),
         )
 
 
@@ -64,7 +72,9 @@ class Renderer:
         pad_id: a token to fill batches with (masked, so its choice never matters to the loss).
     """
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, pad_id: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate, pad_id: int, end_id: int | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._template = template
         self._special_texts = _special_texts(tokenizer)
@@ -74,6 +84,7 @@ class Renderer:
         }
         self._tails: dict[str, list[int]] = {}
         self.pad_id = pad_id
+        self._end_id = end_id
         self.turn_end_ids = tuple(_token_id(tokenizer, text) for text in template.turn_ends())
 
     @classmethod
@@ -99,17 +110,21 @@ class Renderer:
         template = ChatTemplate(source, named, specials, now)
         pad = named.get("pad_token", named.get("eos_token", ""))
         pad_id = tokenizer.token_to_id(pad) if pad else None
-        return cls(tokenizer, template, pad_id if pad_id is not None else 0)
+        end = named.get("eos_token")
+        end_id = tokenizer.token_to_id(end) if end else None
+        return cls(tokenizer, template, pad_id if pad_id is not None else 0, end_id)
 
     def render(self, conversation: Conversation) -> Rendered:
-        """Tokens and mask of one conversation.
+        """Tokens and mask of one row: a conversation, a plain text (no template, all of it trained) or tokens.
 
         Raises:
             RenderingError: naming file and line: the template refuses, drops or rewrites a message, or
             content holds
                 a special token of the model.
         """
-        layout = self._lay_out(conversation)
+        if not conversation.messages:
+            return self._without_turns(conversation)
+        layout = self.lay_out(conversation)
         return self._masked(
             conversation, layout, self._tokenizer.encode(layout.text, add_special_tokens=False)
         )
@@ -120,12 +135,31 @@ class Renderer:
         while batch := list(islice(rest, _BATCH)):
             layouts = [self._layout_or_error(item) for item in batch]
             texts = [item.text for item in layouts if isinstance(item, Layout)]
-            encodings = iter(self._tokenizer.encode_batch(texts, add_special_tokens=False))
+            encodings = iter(self.encode_many(texts))
             for conversation, layout in zip(batch, layouts, strict=True):
                 if isinstance(layout, Layout):
                     yield self._masked(conversation, layout, next(encodings))
+                elif layout is None:
+                    yield self._without_turns(conversation)
                 else:
                     yield layout
+
+    def _without_turns(self, row: Conversation) -> Rendered:
+        """Plain text with the token that ends a document, or tokens as they are."""
+        if row.text is None:
+            pieces = [self.decode([number]) for number in row.token_ids]
+            ends = list(accumulate(map(len, pieces)))
+            offsets = [(end - len(piece), end) for piece, end in zip(pieces, ends, strict=True)]
+            trained = [label != UNTRAINED for label in row.token_labels]
+            return Rendered("".join(pieces), list(row.token_ids), trained, offsets)
+        encoding = self._tokenizer.encode(row.text, add_special_tokens=False)
+        ids, offsets, text = list(encoding.ids), list(encoding.offsets), row.text
+        if self._end_id is not None and row.label is None:
+            end = self._special_texts.get(self._end_id, "")
+            ids.append(self._end_id)
+            offsets.append((len(text), len(text) + len(end)))
+            text += end
+        return Rendered(text, ids, [row.label is None] * len(ids), offsets)
 
     def render_prompt(self, messages: Sequence[Message]) -> tuple[str, list[int]]:
         """Text and tokens of a conversation that the model is to continue (with the generation prompt).
@@ -140,12 +174,24 @@ class Renderer:
         """The text of tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
 
-    def _lay_out(self, conversation: Conversation) -> Layout:
-        return self._template.lay_out(conversation.messages, conversation.where)
+    def encode_many(self, texts: Sequence[str]) -> list[Encoding]:
+        """Rendered texts as tokens, on all cores."""
+        encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        return encodings
 
-    def _layout_or_error(self, conversation: Conversation) -> Layout | RenderingError:
+    def lay_out(self, conversation: Conversation) -> Layout:
+        """The text of a conversation and the region of each assistant turn.
+
+        Raises:
+            RenderingError: see `render`.
+        """
+        return self._template.lay_out(conversation.messages, conversation.where, conversation.tools)
+
+    def _layout_or_error(self, conversation: Conversation) -> Layout | RenderingError | None:
+        if not conversation.messages:
+            return None
         try:
-            return self._lay_out(conversation)
+            return self.lay_out(conversation)
         except RenderingError as error:
             return error
 
@@ -165,7 +211,8 @@ class Renderer:
         for region in regions:
             first, after = _first_at(offsets, region.start), _first_at(offsets, region.end)
             trained[first:after] = [True] * (after - first)
-        return Rendered(layout.text, ids, trained, offsets)
+        boundary = tuple(_first_at(offsets, cut) for cut in cuts)
+        return Rendered(layout.text, ids, trained, offsets, boundary)
 
     def _without_swallowed(
         self, text: str, ids: list[int], offsets: list[tuple[int, int]]

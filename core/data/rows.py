@@ -1,21 +1,26 @@
-"""One line of a file becomes one conversation, or an error that names the line, the column and the cause.
+"""The rows of a file, one by one: each is a conversation, or a problem that names line, column and cause.
 
-Rows are data, never code: values are read as JSON and kept as plain strings. Files are read line by line.
+Rows are data, never code: values are read as JSON and kept as plain strings. Files are never loaded whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from core.data.blocks import blocks, rows_in
 from core.data.conversation import Conversation
-from core.data.files import raw_lines
-from core.data.jsontext import kind_of, parse_json
+from core.data.files import file_error, open_file
+from core.data.formats import Format, format_of
+from core.data.framing import value_of
 from core.data.problems import DataError, Place, Problem
 from core.data.shapes import convert
 
 _BOM = b"\xef\xbb\xbf"
-_BLANKS = b" \t\r\n"
+_LINES = Format("jsonl")
 
 
 def parse_line(raw: bytes, path: str, line: int) -> Conversation:
@@ -29,31 +34,90 @@ def parse_line(raw: bytes, path: str, line: int) -> Conversation:
     Raises:
         DataError: the line is not such a conversation.
     """
-    place = Place.of_line(path, line)
-    value = parse_json(raw.removeprefix(_BOM) if line == 1 else raw, place)
-    if isinstance(value, list):
-        raise place.error(
-            "json-document",
-            "this is a JSON array, not JSON Lines (one object a line).",
-            f"Convert it: jq -c '.[]' {path} > rows.jsonl",
-        )
-    if not isinstance(value, dict):
-        raise place.error(
-            "not-an-object", f"the line is {kind_of(value)}, not a JSON object.", "Fix or drop the line."
-        )
-    return convert(value, place)
+    return parse_row(raw.removeprefix(_BOM) if line == 1 else raw, _LINES, Place.of_line(path, line))
 
 
-def read_rows(path: Path) -> Iterator[Conversation | Problem]:
-    """One item for every line that is not blank: its conversation, or what is wrong with it.
+def parse_row(
+    raw: bytes, format: Format, place: Place, columns: Mapping[str, str] | None = None
+) -> Conversation:
+    """The conversation of one row.
+
+    Args:
+        raw: the row's bytes.
+        format: of its file.
+        place: where it is.
+        columns: names of the parts in this file, where they are not the usual ones.
+
+    Raises:
+        DataError: the row is no conversation of a known shape.
+    """
+    return convert(value_of(raw, format, place), place, columns)
+
+
+def read_rows(
+    path: Path, columns: Mapping[str, str] | None = None, title: str | None = None
+) -> Iterator[Conversation | Problem]:
+    """One item for every row of a plain file: its conversation, or what is wrong with it.
+
+    Args:
+        path: the file; compressed ones have to be unpacked first.
+        columns: see `parse_row`.
+        title: what the user calls the file, where `path` is a copy of it.
 
     Raises:
         DataError: the file can't be opened or read.
     """
-    for line, raw in raw_lines(path):
-        if not raw.strip(_BLANKS):
-            continue
+    for place, value in read_values(path, title):
         try:
-            yield parse_line(raw, str(path), line)
+            yield value if isinstance(value, Problem) else convert(value, place, columns)
         except DataError as error:
             yield error.problem
+
+
+def read_values(path: Path, title: str | None = None) -> Iterator[tuple[Place, dict[str, Any] | Problem]]:
+    """(place, object or problem) of every row of a plain file; blank lines are passed over.
+
+    Raises:
+        DataError: the file can't be opened or read.
+    """
+    format = format_of(path, title)
+    try:
+        file = open_file(path)
+    except OSError as error:
+        raise file_error(path, error) from error
+    try:
+        for block in blocks(path, format):
+            for place, raw in rows_in(file, path, block):
+                if raw and not raw.isspace():
+                    yield _value(raw, format, replace(place, path=title) if title else place)
+    finally:
+        os.close(file)
+
+
+def _value(raw: bytes, format: Format, place: Place) -> tuple[Place, dict[str, Any] | Problem]:
+    try:
+        return place, value_of(raw, format, place)
+    except DataError as error:
+        return place, error.problem
+
+
+def count_rows(path: Path) -> int:
+    """Rows of a plain file that are not blank.
+
+    Raises:
+        DataError: the file can't be opened or read.
+    """
+    format = format_of(path)
+    try:
+        file = open_file(path)
+    except OSError as error:
+        raise file_error(path, error) from error
+    try:
+        return sum(
+            1
+            for block in blocks(path, format)
+            for _, raw in rows_in(file, path, block)
+            if raw and not raw.isspace()
+        )
+    finally:
+        os.close(file)

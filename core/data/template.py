@@ -12,19 +12,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from core.data.conversation import Message
-from core.errors import FinetuiError
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from core.data.conversation import Message, ToolCall
+from core.data.sandbox import RenderingError, compile_template
 
 _SKELETONS_KEPT = 1024
-
-
-class RenderingError(FinetuiError):
-    """A conversation can't become tokens: there is no usable template, or it refuses the conversation."""
 
 
 class Region(NamedTuple):
@@ -80,20 +73,48 @@ class ChatTemplate:
     ) -> None:
         self._named_tokens = named_tokens
         self._special = _alternatives(specials)
-        self._compiled = _compile(source, now or datetime.now())
+        self._compiled = compile_template(source, now or datetime.now())
         self._skeletons: dict[_Shape, _Skeleton] = {}
 
-    def text(self, messages: Sequence[Message], where: str, generation_prompt: bool = False) -> str:
+    def text(
+        self,
+        messages: Sequence[Message],
+        where: str,
+        generation_prompt: bool = False,
+        tools: Sequence[Any] = (),
+    ) -> str:
         """The conversation as the model reads it.
 
         Raises:
             RenderingError: the template refuses the conversation, or content holds one of its special tokens.
         """
         self._refuse_special_tokens(messages, where)
-        turns = [(message.role, message.content) for message in messages]
-        return self._render(turns, where, generation_prompt)
+        try:
+            return self._render([as_turn(message) for message in messages], where, generation_prompt, tools)
+        except RenderingError as error:
+            raise self._role_refused(messages, where, tools) or error from None
 
-    def lay_out(self, messages: Sequence[Message], where: str) -> Layout:
+    def _role_refused(
+        self, messages: Sequence[Message], where: str, tools: Sequence[Any]
+    ) -> RenderingError | None:
+        """The error of a role that alone is what the template refuses."""
+        for role in ("system", "tool"):
+            others = [as_turn(message) for message in messages if message.role != role]
+            if not others or len(others) == len(messages):
+                continue
+            try:
+                self._render(others, where, False, tools)
+            except RenderingError:
+                continue
+            return RenderingError(
+                f"{where}: the model's chat template has no {role} turns.",
+                "It refuses the conversation with them and takes it without.",
+                "Put the text into the first user turn, drop the row, or give another chat_template.",
+                "role-not-in-template",
+            )
+        return None
+
+    def lay_out(self, messages: Sequence[Message], where: str, tools: Sequence[Any] = ()) -> Layout:
         """The text and the region of every assistant turn, whatever its weight.
 
         The template's own text is learned from a rendering with sentinels for contents (once for each
@@ -105,7 +126,9 @@ class ChatTemplate:
             RenderingError: as `text`, or the template drops, repeats or rewrites a message, or leaves a turn
                 open.
         """
-        text = self.text(messages, where)
+        text = self.text(messages, where, tools=tools)
+        if tools or any(map(_has_more, messages)):
+            return Layout(text, self._by_turns(messages, text, where, tools))
         regions = _fit(self._skeleton(messages, where), text, messages)
         if regions is None:
             regions = self._by_prompts(messages, text, where)
@@ -131,6 +154,29 @@ class ChatTemplate:
                 raise _rewritten(where, number, message.role)
         return regions
 
+    def _by_turns(
+        self, messages: Sequence[Message], text: str, where: str, tools: Sequence[Any]
+    ) -> list[Region]:
+        """Regions where turns call tools: each from the end of its prompt to the token that ends a turn."""
+        ends = re.compile("|".join(map(re.escape, self.turn_ends())))
+        regions: list[Region] = []
+        position = 0
+        for number, message in enumerate(messages):
+            parts = [message.content.strip(), *(call.name for call in message.tool_calls)]
+            if message.role == "assistant":
+                before = messages[:number]
+                prompt = self.text(before, where, generation_prompt=True, tools=tools) if number else ""
+                end = ends.search(text, len(prompt)) if text.startswith(prompt) else None
+                if end is None or not all(part in text[len(prompt) : end.start()] for part in parts):
+                    raise _rewritten(where, number, message.role)
+                position = end.end()
+                regions.append(Region(number, len(prompt), position))
+            elif text.find(parts[0], position) < 0:
+                raise _rewritten(where, number, message.role)
+            else:
+                position = text.find(parts[0], position) + len(parts[0])
+        return regions
+
     def turn_ends(self) -> tuple[str, ...]:
         """The texts of the special tokens that end an assistant turn, from a probe conversation."""
         probe = [Message(role, "probe") for role in ("user", "assistant", "user", "assistant")]
@@ -140,14 +186,19 @@ class ChatTemplate:
         )
         return tuple(dict.fromkeys(ends))
 
-    def _render(self, turns: Sequence[tuple[str, str]], where: str, generation_prompt: bool = False) -> str:
+    def _render(
+        self,
+        turns: Sequence[dict[str, Any]],
+        where: str,
+        generation_prompt: bool = False,
+        tools: Sequence[Any] = (),
+    ) -> str:
         import jinja2
 
-        messages = [{"role": role, "content": content} for role, content in turns]
         try:
             return self._compiled.render(
-                messages=messages,
-                tools=None,
+                messages=turns,
+                tools=list(tools) or None,
                 documents=None,
                 add_generation_prompt=generation_prompt,
                 **self._named_tokens,
@@ -161,11 +212,13 @@ class ChatTemplate:
 
     def _refuse_special_tokens(self, messages: Sequence[Message], where: str) -> None:
         for number, message in enumerate(messages, 1):
-            if found := self._special.search(message.content):
+            content = message.content + "".join(_call_text(call) for call in message.tool_calls)
+            if found := self._special.search(content):
                 raise RenderingError(
                     f"{where}: message {number} ({message.role}) contains {found.group()!r}.",
                     "It is a special token of the model: as content it would end or start a turn.",
                     "Remove it from the row, or spell it differently.",
+                    "special-token",
                 )
 
     def _skeleton(self, messages: Sequence[Message], where: str) -> _Skeleton:
@@ -178,12 +231,15 @@ class ChatTemplate:
 
     def _learn(self, shape: _Shape, where: str) -> _Skeleton:
         """Render sentinels in place of contents; a turn without content is template text."""
-        turns = [(role, "" if empty else _sentinel(number)) for number, (role, empty) in enumerate(shape)]
+        turns = [
+            {"role": role, "content": "" if empty else _sentinel(number)}
+            for number, (role, empty) in enumerate(shape)
+        ]
         text = self._render(turns, where)
         places = sorted(
-            (_place(text, content, where, number, role), number)
-            for number, (role, content) in enumerate(turns)
-            if content
+            (_place(text, turn["content"], where, number, turn["role"]), number)
+            for number, turn in enumerate(turns)
+            if turn["content"]
         )
         ends = [start + len(_sentinel(number)) for start, number in places]
         slots = []
@@ -197,7 +253,7 @@ class ChatTemplate:
             slots.append(_Slot(number, before, lead, tail))
         return _Skeleton(tuple(slots), text[ends[-1] if ends else 0 :])
 
-    def _lead(self, turns: Sequence[tuple[str, str]], number: int, text: str, start: int) -> int:
+    def _lead(self, turns: Sequence[dict[str, Any]], number: int, text: str, start: int) -> int:
         """Characters from the end of the generation prompt to the content: the model writes them."""
         try:
             prompt = self._render(turns[:number], "", generation_prompt=True)
@@ -267,88 +323,35 @@ def _rewritten(where: str, number: int, role: str) -> RenderingError:
         f"{where}: the model's chat template drops or rewrites message {number + 1} ({role}).",
         "What would be trained is then not what the row says.",
         "Change or drop the row, or give another chat_template in the recipe.",
+        "turn-rewritten",
     )
+
+
+def _has_more(message: Message) -> bool:
+    """Whether a turn is more than a role and a content."""
+    return bool(message.tool_calls or message.name or message.tool_call_id) or message.role == "tool"
+
+
+def as_turn(message: Message) -> dict[str, Any]:
+    """A message as templates expect it."""
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.name:
+        turn["name"] = message.name
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"type": "function", "id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    return turn
+
+
+def _call_text(call: ToolCall) -> str:
+    return f" {call.name} {json.dumps(call.arguments, ensure_ascii=False)}"
 
 
 def _alternatives(specials: Sequence[str]) -> re.Pattern[str]:
     """A pattern of all special tokens, longer ones first; one that never matches if there are none."""
     longest_first = sorted(filter(None, specials), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
-
-
-def _compile(source: str, now: datetime) -> Template:
-    import jinja2
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_generation_tag(), loopcontrols]
-    )
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = now.strftime
-    environment.globals["namespace"] = _namespace_class()
-    environment.globals["dict"] = _make_dict
-    try:
-        return environment.from_string(source)
-    except jinja2.TemplateError as error:
-        raise RenderingError(
-            "The model's chat template is not valid jinja2.",
-            f"line {getattr(error, 'lineno', '?')}: {error}",
-            "Give a working chat_template in the recipe.",
-        ) from error
-
-
-def _generation_tag() -> type[Any]:
-    """The extension for `{% generation %}...{% endgeneration %}`: the block's text as it is."""
-    import jinja2
-    from jinja2 import nodes
-    from jinja2.ext import Extension
-
-    class GenerationTag(Extension):
-        tags = {"generation"}
-
-        def parse(self, parser: jinja2.parser.Parser) -> nodes.Node:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.CallBlock(self.call_method("_block"), [], [], body).set_lineno(line)
-
-        def _block(self, caller: Any) -> Any:
-            return caller()
-
-    return GenerationTag
-
-
-def _namespace_class() -> type[Any]:
-    """jinja2's `namespace` without underscore names: they are a known way out of the sandbox."""
-    from jinja2 import exceptions, utils
-
-    class Namespace(utils.Namespace):
-        def __setitem__(self, name: str, value: Any) -> None:
-            if name.startswith("_"):
-                raise exceptions.SecurityError(f"a chat template may not set {name!r} on a namespace")
-            super().__setitem__(name, value)
-
-    return Namespace
-
-
-def _make_dict(*items: Any, **named: Any) -> dict[Any, Any]:
-    """`dict(...)` for templates without handing them the class itself."""
-    return dict(*items, **named)
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """The `tojson` filter without jinja2's HTML escapes."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
-    )

@@ -1,180 +1,251 @@
-"""The data worker: renders, checks and measures rows for the screens, outside the app's process.
+"""The data worker: everything the screens ask of data, outside the app's process.
 
-Run as `python -P -m core.data.worker`; speaks core.pipes. Ops:
+Run as `python -P -m core.data.worker`; speaks core.pipes. Paths are of plain files but for `unpack`. Everywhere
+`columns` is the mapping of the file's columns, or None, and `name` what the file was called where the path is an
+unpacked copy. Ops:
 
-    render  path, lines [[number from 0, first byte, byte after], ...], model_folder, chat_template?
-            -> one dict a line: {"line", "tokens": [[text, trained], ...], "token_count", "trained_count"}
-               or {"line", "error": {what, cause, next_step}}
-    check   path -> chunks {"problems": [...], "bytes", "total"}, then the counts
-    stats   path, sample?, model_folder?, chat_template? -> distributions of turns and of tokens
+    unpack   path -> chunks {"bytes", "total"}, then {"plain": path}
+    render   path, lines [[row from 0, line from 1, first byte, byte after], ...], model_folder, chat_template?,
+             sequence_length? -> one dict a row: {"row", "tokens": [[text, trained, [ids], mark], ...], "token_count",
+             "trained_count", "cut_at"} or {"row", "error"}; mark is "end" for a turn-end token, "boundary" for the
+             first token of an answer that is tokenised apart, else empty
+    check    path, options? -> chunks {"problems", "bytes", "total"}, then the counts
+    stats    path, sample?, model_folder?, chat_template?, sequence_length? -> see core.data.statistics
+    filter   path, query, model_folder?, ... -> chunks {"rows", "scanned", "total"}, then {"found"}
+    preview  path, steps, limit -> what the repairs would change
+    repair   path, steps, target, overwrite? -> chunks {"bytes", "total"}, then the report
+    split    path, train, validation, ... -> the report
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.data.check import Check
-from core.data.conversation import Conversation
-from core.data.files import file_error, open_file
-from core.data.index import LineIndex, read_span
-from core.data.problems import DataError, Problem
-from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import parse_line
-from core.data.split import split
 from core.pipes import Request, serve
+
+if TYPE_CHECKING:
+    from core.data.rendering import Rendered, Renderer
 
 _PROBLEMS_IN_CHUNK = 200
 _BYTES_IN_CHUNK = 8 << 20
+Columns = dict[str, str] | None
+
+
+def unpack(request: Request, path: str) -> Generator[dict[str, int], None, dict[str, str]]:
+    """Make the plain copy of a compressed or Parquet file, with progress."""
+    from core.data.unpack import unpacked
+
+    plain = yield from _with_progress(
+        lambda progress: unpacked(Path(path), progress, lambda: request.cancelled)
+    )
+    return {"plain": str(plain)}
 
 
 def render(
     request: Request,
     path: str,
-    lines: list[tuple[int, int, int]],
+    lines: list[tuple[int, int, int, int]],
     model_folder: str,
     chat_template: str | None = None,
+    columns: Columns = None,
+    name: str | None = None,
+    sequence_length: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows as runs of text, trained or not. A row that can't be read or rendered gives its error.
+    """Rows as runs of tokens. A row that can't be read or rendered gives its error.
 
     Raises:
         DataError: the file can't be read.
         RenderingError: the model has no tokenizer or no usable template.
     """
+    from core.data.formats import format_of
+    from core.data.problems import DataError, Place
+    from core.data.rows import parse_row
+    from core.data.sandbox import RenderingError
+
     renderer = _renderer(model_folder, chat_template)
-    answers = []
-    for number, parsed in _parsed(Path(path), lines):
+    format = format_of(Path(path), name)
+    answers: list[dict[str, Any]] = []
+    for number, line, raw in _raw_rows(Path(path), lines):
         request.check()
         try:
-            if isinstance(parsed, DataError):
-                raise parsed
-            answers.append({"line": number, **_as_runs(renderer.render(parsed))})
+            row = parse_row(raw, format, Place(name or path, line, number + 1), columns)
+            answers.append({"row": number, **_as_runs(renderer, renderer.render(row), sequence_length)})
         except (DataError, RenderingError) as error:
-            answers.append({"line": number, "error": error.as_dict()})
+            answers.append({"row": number, "error": error.as_dict()})
     return answers
 
 
-def check(request: Request, path: str) -> Generator[dict[str, Any], None, dict[str, Any]]:
+def _raw_rows(path: Path, lines: list[tuple[int, int, int, int]]) -> Iterator[tuple[int, int, bytes]]:
+    from core.data.files import file_error, open_file
+    from core.data.index import read_span
+
+    try:
+        file = open_file(path)
+    except OSError as error:
+        raise file_error(path, error) from error
+    try:
+        for number, line, start, end in lines:
+            yield number, line, read_span(file, path, start, end).strip(b" \t\r\n")
+    finally:
+        os.close(file)
+
+
+def _as_runs(renderer: Renderer, rendered: Rendered, sequence_length: int | None) -> dict[str, Any]:
+    """The text in runs of tokens of one kind; control characters stay as they are."""
+    runs: list[list[Any]] = []
+    boundaries = frozenset(rendered.boundary)
+    cut_at: int | None = None
+    position = 0
+    for place, (number, (start, end), trained) in enumerate(
+        zip(rendered.ids, rendered.offsets, rendered.trained, strict=True)
+    ):
+        if place == sequence_length:
+            cut_at = len(runs)
+        if start > position:  # white space that a special token swallowed
+            _extend(runs, rendered.text[position:start], False, [], "", cut_at)
+        mark = "end" if trained and number in renderer.turn_end_ids else ""
+        mark = "boundary" if place in boundaries else mark
+        _extend(runs, rendered.text[max(start, position) : end], trained, [number], mark, cut_at)
+        position = max(position, end)
+    _extend(runs, rendered.text[position:], False, [], "", cut_at)
+    return {
+        "tokens": runs,
+        "token_count": len(rendered.ids),
+        "trained_count": rendered.trained_tokens,
+        "cut_at": cut_at,
+    }
+
+
+def _extend(
+    runs: list[list[Any]], text: str, trained: bool, ids: list[int], mark: str, cut_at: int | None
+) -> None:
+    """Add to the last run if it is of the same kind, on the same side of the cut."""
+    if not text and not ids:
+        return
+    same = runs and cut_at != len(runs) and (runs[-1][1], runs[-1][3]) == (trained, mark)
+    if same and not mark:
+        runs[-1][0] += text
+        runs[-1][2] += ids
+    else:
+        runs.append([text, trained, ids, mark])
+
+
+def check(
+    request: Request,
+    path: str,
+    options: dict[str, Any] | None = None,
+    columns: Columns = None,
+    name: str | None = None,
+) -> Generator[dict[str, Any], None, dict[str, Any]]:
     """Problems in chunks as they are found; returns the counts."""
-    result = Check(Path(path))
-    total = _size(Path(path))
+    from core.data.check import Check, Options
+
+    asked = dict(options or {})
+    if asked.get("tiers") is not None:
+        asked["tiers"] = frozenset(asked["tiers"])
+    if asked.get("model_folder"):
+        asked["model_folder"] = Path(asked["model_folder"])
+    result = Check(
+        Path(path), Options(columns=columns, name=name, **asked), cancelled=lambda: request.cancelled
+    )
     found: list[dict[str, Any]] = []
     sent = 0
     for problem in result.steps():
         request.check()
-        if isinstance(problem, Problem):
+        if problem is not None:
             found.append(problem.as_dict())
         if len(found) >= _PROBLEMS_IN_CHUNK or result.bytes_read - sent >= _BYTES_IN_CHUNK:
             sent = result.bytes_read
-            yield {"problems": found, "bytes": sent, "total": total}
+            yield {"problems": found, "bytes": sent, "total": result.total_bytes}
             found = []
-    yield {"problems": found, "bytes": result.bytes_read, "total": total}
+    yield {"problems": found, "bytes": result.bytes_read, "total": result.total_bytes}
     return result.counts()
 
 
 def stats(
     request: Request,
     path: str,
-    sample: int = 1000,
+    sample: int = 20_000,
     model_folder: str | None = None,
     chat_template: str | None = None,
+    columns: Columns = None,
+    name: str | None = None,
+    sequence_length: int = 2048,
 ) -> dict[str, Any]:
-    """How long the conversations are: turns, and with a model's folder tokens and trained tokens.
+    """What the rows are like; see core.data.statistics."""
+    from core.data.statistics import measure
 
-    Measured on `sample` lines drawn with a fixed seed (all of them if there are no more).
-    """
-    index = LineIndex(Path(path))
-    try:
-        index.scan(cancelled=lambda: request.cancelled)
+    return measure(
+        Path(path),
+        sample=sample,
+        columns=columns,
+        name=name,
+        renderer=_renderer(model_folder, chat_template) if model_folder else None,
+        sequence_length=sequence_length,
+        request=request,
+    )
+
+
+def filter_rows(
+    request: Request,
+    path: str,
+    query: str,
+    model_folder: str | None = None,
+    chat_template: str | None = None,
+    columns: Columns = None,
+    name: str | None = None,
+    sequence_length: int = 2048,
+) -> Generator[dict[str, Any], None, dict[str, int]]:
+    """The rows that a filter lets through, as they are found."""
+    from core.data.filter import Filter
+    from core.data.query import parse
+
+    renderer = _renderer(model_folder, chat_template) if model_folder else None
+    found = Filter(Path(path), parse(query), name, columns, renderer, sequence_length)
+    total = Path(path).stat().st_size
+    count = sent = 0
+    waiting: list[int] = []
+    for rows in found.rows(lambda: request.cancelled):
         request.check()
-        rows = len(index)
-        chosen = range(rows) if rows <= sample else split(rows, sample / rows, 0)[1]
-        spans = [(number, *index.span(number)) for number in chosen]
-    finally:
-        index.close()
-    usable = [row for _, row in _parsed(Path(path), spans) if isinstance(row, Conversation)]
-    answer: dict[str, Any] = {
-        "lines": rows,
-        "sampled": len(spans),
-        "usable": len(usable),
-        "turns": _spread([len(row.messages) for row in usable]),
-    }
-    if model_folder is not None:
-        request.check()
-        rendered = list(_renderer(model_folder, chat_template).render_many(usable))
-        good = [item for item in rendered if isinstance(item, Rendered)]
-        answer["refused"] = len(rendered) - len(good)
-        answer["tokens"] = _spread([len(item.ids) for item in good])
-        answer["trained_tokens"] = _spread([item.trained_tokens for item in good])
-    return answer
+        waiting += rows
+        count += len(rows)
+        if waiting or found.scanned - sent >= _BYTES_IN_CHUNK:
+            sent = found.scanned
+            yield {"rows": waiting, "scanned": sent, "total": total}
+            waiting = []
+    return {"found": count}
 
 
-def _parsed(
-    path: Path, spans: Iterable[tuple[int, int, int]]
-) -> Iterator[tuple[int, Conversation | DataError]]:
-    """The rows at byte ranges of a file, each with its line number from 0; blank lines give an error too."""
-    try:
-        file = open_file(path)
-    except OSError as error:
-        raise file_error(path, error) from error
-    try:
-        for number, start, end in spans:
-            try:
-                yield number, parse_line(read_span(file, path, start, end), str(path), number + 1)
-            except DataError as error:
-                yield number, error
-    finally:
-        os.close(file)
+def _with_progress(work: Callable[[Callable[[int, int], None]], Any]) -> Generator[dict[str, int], None, Any]:
+    """Run something that reports by calling back, and yield its reports: it runs in a thread meanwhile."""
+    import queue
+    import threading
 
+    reports: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
+    outcome: dict[str, Any] = {}
 
-def _as_runs(rendered: Rendered) -> dict[str, Any]:
-    """The text in runs of trained and untrained characters; control characters stay as they are."""
-    runs: list[list[Any]] = []
-    position = 0
-    for (start, end), trained in zip(rendered.offsets, rendered.trained, strict=True):
-        if start > position:  # white space that a special token swallowed
-            _extend(runs, rendered.text[position:start], False)
-        _extend(runs, rendered.text[max(start, position) : end], trained)
-        position = max(position, end)
-    _extend(runs, rendered.text[position:], False)
-    return {
-        "tokens": runs,
-        "token_count": len(rendered.ids),
-        "trained_count": rendered.trained_tokens,
-    }
+    def run() -> None:
+        try:
+            outcome["value"] = work(lambda done, total: reports.put((done, total)))
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            outcome["error"] = error
+        finally:
+            reports.put(None)
 
-
-def _extend(runs: list[list[Any]], text: str, trained: bool) -> None:
-    if text and runs and runs[-1][1] == trained:
-        runs[-1][0] += text
-    elif text:
-        runs.append([text, trained])
-
-
-def _spread(values: list[int]) -> dict[str, float] | None:
-    """Smallest, median, 95th percentile, largest, mean and sum; None of no values."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    last = len(ordered) - 1
-    return {
-        "min": ordered[0],
-        "median": ordered[last // 2],
-        "p95": ordered[int(last * 0.95)],
-        "max": ordered[last],
-        "mean": sum(ordered) / len(ordered),
-        "sum": sum(ordered),
-    }
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise file_error(path, error) from error
+    threading.Thread(target=run, name="work", daemon=True).start()
+    told = -1
+    while (report := reports.get()) is not None:
+        done, total = report
+        if done - told >= max(1, total // 200):
+            told = done
+            yield {"bytes": done, "total": total}
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]
 
 
 def _renderer(folder: str, chat_template: str | None) -> Renderer:
@@ -186,8 +257,10 @@ def _renderer(folder: str, chat_template: str | None) -> Renderer:
 @lru_cache(maxsize=2)
 def _load(folder: str, chat_template: str | None, changed: tuple[int, ...]) -> Renderer:
     """A renderer, kept until one of its files changes."""
+    from core.data.rendering import Renderer
+
     return Renderer.from_folder(Path(folder), chat_template)
 
 
 if __name__ == "__main__":
-    serve({"render": render, "check": check, "stats": stats})
+    serve({"unpack": unpack, "render": render, "check": check, "stats": stats, "filter": filter_rows})

@@ -14,15 +14,18 @@ import numpy as np
 
 from core import devices, paths
 from core.data.conversation import Conversation
-from core.data.files import raw_lines
 from core.data.rendering import Rendered, Renderer, RenderingError
-from core.data.rows import read_rows
+from core.data.rows import count_rows, read_rows
 from core.data.sources import select, stamp
-from core.recipe import Recipe
+from core.data.unpack import unpacked
+from core.recipe import Recipe, Source
+from core.training.inputs import validation_source
 from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
+Columns = tuple[tuple[str, str], ...] | None
+Rows = tuple[int, list[np.ndarray], list[RenderingError]]
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CHECKPOINT_BYTES_PER_WEIGHT = 12
 """An adapter's weights and AdamW's two moments, in float32."""
@@ -94,27 +97,31 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     )
 
 
-def _training_rows(recipe: Recipe) -> list[tuple[Path, float, int | None]]:
-    return [(Path(source.path), source.weight, source.max_rows) for source in recipe.data if source.path]
+def _training_rows(recipe: Recipe) -> list[Source]:
+    return [source for source in recipe.data if source.path]
 
 
-def _measure(sources: Sequence[tuple[Path, float, int | None]], renderer: Renderer, length: int) -> Measured:
+def _measure(sources: Sequence[Source], renderer: Renderer, length: int) -> Measured:
     result = Measured([], [], 0, 0, 0)
-    for path, weight, cap in sources:
-        total, rows, _ = _rendered(path, stamp(path), renderer)
-        result.rows += len(select(total, weight, cap, 0))
+    for source in sources:
+        total, rows, _ = _rendered_source(source, renderer)
+        result.rows += len(select(total, source.weight, source.max_rows, 0))
         for trained in rows:
             _add(result, trained, length)
     return result
 
 
+def _rendered_source(source: Source, renderer: Renderer) -> Rows:
+    path = Path(source.path or "")
+    columns = tuple(source.columns.items()) if source.columns else None
+    return _rendered(path, stamp(path), columns, renderer)
+
+
 @functools.lru_cache(maxsize=4)
-def _rendered(
-    path: Path, _: object, renderer: Renderer
-) -> tuple[int, list[np.ndarray], list[RenderingError]]:
+def _rendered(path: Path, _: object, columns: Columns, renderer: Renderer) -> Rows:
     """(rows of a file, trained marks of its first ones, those that can't be rendered); kept until it changes."""
     marks, refused = [], []
-    for item in renderer.render_many(islice(_conversations(path), SAMPLED_ROWS)):
+    for item in renderer.render_many(islice(_conversations(path, columns), SAMPLED_ROWS)):
         if isinstance(item, Rendered):
             marks.append(np.asarray(item.trained, dtype=bool))
         else:
@@ -124,10 +131,10 @@ def _rendered(
 
 def refused_rows(recipe: Recipe, renderer: Renderer) -> list[tuple[str, RenderingError]]:
     """(recipe key, error) of the rows among the first of each file that the template can't render."""
-    files = [("data", path) for path, _, _ in _training_rows(recipe)]
+    files = [("data", source) for source in _training_rows(recipe)]
     if recipe.validation:
-        files.append(("validation", Path(recipe.validation)))
-    return [(key, error) for key, path in files for error in _rendered(path, stamp(path), renderer)[2]]
+        files.append(("validation", validation_source(recipe)))
+    return [(key, error) for key, source in files for error in _rendered_source(source, renderer)[2]]
 
 
 def _add(result: Measured, trained: np.ndarray, length: int) -> None:
@@ -141,12 +148,13 @@ def _add(result: Measured, trained: np.ndarray, length: int) -> None:
         result.dropped += 1
 
 
-def _conversations(path: Path) -> Iterator[Conversation]:
-    return (item for item in read_rows(path) if isinstance(item, Conversation))
+def _conversations(path: Path, columns: Columns) -> Iterator[Conversation]:
+    rows = read_rows(unpacked(path), dict(columns) if columns else None)
+    return (item for item in rows if isinstance(item, Conversation))
 
 
 def _count(path: Path) -> int:
-    return sum(1 for _, raw in raw_lines(path) if raw.strip())
+    return count_rows(unpacked(path))
 
 
 def _peak(recipe: Recipe, shape: Shape, measured: Measured, precision: str) -> int:

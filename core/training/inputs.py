@@ -10,17 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from core.data.conversation import Conversation, Message
-from core.data.problems import Problem
+from core.data.problems import Place, Problem
 from core.data.rendering import Rendered, Renderer, RenderingError
 from core.data.rows import read_rows
 from core.data.sources import fetch_hub_file, freeze, select
 from core.data.split import split
+from core.data.unpack import unpacked
 from core.errors import FinetuiError
 from core.paths import rows_dir, write_private
 from core.recipe import Recipe, Source
 from core.training.rows import Rows, make_rows
 
 SHOWN_PROBLEMS = 5
+OTHER_TASKS = {
+    "text": "plain text",
+    "text-label": "a text with a label",
+    "preference": "a pair of answers",
+    "kto": "a judged answer",
+    "tokens": "a row of tokens",
+}
+"""Shapes that a chat run does not train on, in words."""
 WATCHED_PROMPTS = 3
 
 
@@ -55,13 +64,18 @@ class FrozenFile:
 
     Args:
         title: how the user knows it.
-        sha256: of its bytes; also names the copy.
+        sha256: of its bytes, unpacked; also names the copy.
         revision: commit of a hub data set, or empty.
+        name: the plain file's name, whose ending may decide its format; empty in runs from before there were any
+            but JSON Lines.
+        columns: which column holds which part of a row, or None.
     """
 
     title: str
     sha256: str
     revision: str = ""
+    name: str = ""
+    columns: dict[str, str] | None = None
 
     @property
     def copy(self) -> Path:
@@ -90,7 +104,7 @@ def freeze_files(recipe: Recipe, record: Path) -> Files:
         return _recorded(record)
     files = Files(
         training=tuple(_freeze_source(source) for source in recipe.data),
-        validation=_freeze_source(Source(path=recipe.validation)) if recipe.validation else None,
+        validation=_freeze_source(validation_source(recipe)) if recipe.validation else None,
     )
     content = {
         "training": [item.__dict__ for item in files.training],
@@ -101,13 +115,19 @@ def freeze_files(recipe: Recipe, record: Path) -> Files:
     return files
 
 
+def validation_source(recipe: Recipe) -> Source:
+    """The recipe's validation file; its columns are named as those of the first training file."""
+    return Source(path=recipe.validation, columns=recipe.data[0].columns)
+
+
 def _freeze_source(source: Source) -> FrozenFile:
     if source.hub is not None and source.file is not None:
         path = fetch_hub_file(source.hub, source.file, source.revision)
         revision = path.parts[path.parts.index("snapshots") + 1]  # the cache names folders by commit
     else:
         path, revision = Path(source.path or ""), ""
-    return FrozenFile(source.title, freeze(path).sha256, revision)
+    plain = unpacked(path)
+    return FrozenFile(source.title, freeze(plain).sha256, revision, plain.name, source.columns)
 
 
 def _recorded(record: Path) -> Files:
@@ -186,10 +206,14 @@ def conversations(file: FrozenFile) -> list[Conversation]:
     """
     good: list[Conversation] = []
     bad: list[Problem] = []
-    for item in read_rows(file.copy):
+    for item in read_rows(file.copy, file.columns, file.name or "rows.jsonl"):
         named = replace(item, path=file.title)  # the user knows the original, not our copy
         if isinstance(named, Conversation):
-            good.append(named)
+            wrong = wrong_task(named)
+            if wrong is None:
+                good.append(named)
+            else:
+                bad.append(wrong)
         elif named.severity == "error":
             bad.append(named)
     if bad:
@@ -203,6 +227,18 @@ def conversations(file: FrozenFile) -> list[Conversation]:
     if not good:
         raise InputError(f"{file.title} has no rows.", "", "Give a file with one JSON conversation a line.")
     return good
+
+
+def wrong_task(row: Conversation) -> Problem | None:
+    """Why a run of the task `chat` can't train on a row that can be read, or None."""
+    if row.shape not in OTHER_TASKS:
+        return None
+    return Place(row.path, row.line, row.row).problem(
+        "wrong-task",
+        f"this is {OTHER_TASKS[row.shape]}; the task `chat` trains on conversations.",
+        "Write the rows as conversations: `finetui data fix FILE --to messages --out NEW.jsonl`"
+        + (" keeps the chosen answer." if row.shape == "preference" else "."),
+    )
 
 
 def _rendered(rows: list[Conversation], renderer: Renderer) -> Iterator[Rendered]:

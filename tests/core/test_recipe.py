@@ -247,7 +247,7 @@ def test_all_problems_are_told_at_once_each_with_its_key() -> None:
          "`data` item 1: `weight` is true; expected a number above 0 and up to 100."),
         ("data", [{"path": "a", "max_rows": 0}], "`data` item 1: `max_rows` is 0; expected a whole number, 1 or more."),
         ("data", [{"path": "a", "hub": "b/c"}], "`data` item 1: give either `path` (a file) or `hub` (a data set)."),
-        ("data", [{"hub": "b/c"}], "`data` item 1: a hub data set needs `file`, the name of its JSONL file."),
+        ("data", [{"hub": "b/c"}], "`data` item 1: a hub data set needs `file`, the name of one of its files."),
         ("data", ["a\0b"], "`data` item 1: `path` is 'a\\x00b'; it holds a zero byte."),
         ("model", "", "`model` is empty; expected a catalogue id, a hub id or a folder."),
         ("model", None, "`model` is empty; expected a catalogue id, a hub id or a folder."),

@@ -53,15 +53,17 @@ async def type_text(pilot: Pilot[Any], text: str) -> None:
 
 
 def rows_file(path: Path, rows: int = 30, broken: bool = True) -> Path:
-    """A data file with markup and escapes in it; row 5 is broken and row 9 ends with a user turn."""
+    """A data file with markup in it; row 5 is broken, row 9 ends with a user turn, row 12 has escape codes."""
     lines = []
     for number in range(1, rows + 1):
         messages = [
-            {"role": "user", "content": f"question {number} [/foo] [bold]x[/] \x1b[31mred\x1b[0m \x07"},
+            {"role": "user", "content": f"question {number} [/foo] [bold]x[/]"},
             {"role": "assistant", "content": f"answer {number} [link=x]y"},
         ]
-        if number == 9:
+        if number == 9 and broken:
             messages.append({"role": "user", "content": "and?"})
+        if number == 12 and broken:
+            messages[0]["content"] += " \x1b[31mred\x1b[0m \x07"
         lines.append(json.dumps({"messages": messages}))
     if broken:
         lines[4] = '{"messages": ['

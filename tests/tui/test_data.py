@@ -86,7 +86,8 @@ async def test_text_of_rows_is_shown_not_obeyed(tmp_path: Path) -> None:
     async with app.run_test(size=(160, 30), notifications=True) as pilot:
         await checked(pilot, app)
         text = screen_text(pilot)
-        assert "question 1 [/foo] [bold]x[/] ␛[31mred␛[0m ␇" in text
+        assert "question 1 [/foo] [bold]x[/]" in text
+        assert "question 12 [/foo] [bold]x[/] ␛[31mred␛[0m ␇" in text
         assert "answer 1 [link=x]y" in text
         assert "r[x] [bold].jsonl" in text
         assert "\x1b" not in text and "\x07" not in text
@@ -97,22 +98,22 @@ async def test_problems_are_counted_shown_and_gone_through(tmp_path: Path) -> No
     async with app.run_test(size=(160, 30), notifications=True) as pilot:
         await checked(pilot, app)
         records = screen_of(app)._records
-        assert "2 problems" in screen_text(pilot)
+        assert "3 problems" in screen_text(pilot)
         await press(pilot, "n")
         assert records.cursor == 4
         assert "✗ error line 5" in screen_text(pilot)
         await press(pilot, "n")
         assert records.cursor == 8
         assert "! warning line 9" in screen_text(pilot) and "→ Add the answer" in screen_text(pilot)
-        await press(pilot, "n")
-        assert records.cursor == 8
+        await press(pilot, "n n")
+        assert records.cursor == 11
         await shown(pilot, "No row with a problem after this one")
-        await press(pilot, "N")
+        await press(pilot, "N N")
         assert records.cursor == 4
 
 
 async def test_without_problems_n_is_not_offered(tmp_path: Path) -> None:
-    app = FinetuiApp(mode="data", file=rows_file(tmp_path / "r.jsonl", rows=3, broken=False))
+    app = FinetuiApp(mode="data", file=rows_file(tmp_path / "r.jsonl", rows=12, broken=False))
     async with app.run_test(size=(100, 30)) as pilot:
         await checked(pilot, app)
         assert "Next problem" not in screen_text(pilot).splitlines()[-1]
@@ -250,13 +251,13 @@ async def test_an_empty_file_says_so(tmp_path: Path) -> None:
 
 async def test_only_rows_in_view_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    line: Callable[..., bytes] = LineIndex.line
+    raw: Callable[..., bytes] = LineIndex.raw
 
     def counting(self: LineIndex, number: int, *rest: Any) -> bytes:
         read.append(number)
-        return line(self, number, *rest)
+        return raw(self, number, *rest)
 
-    monkeypatch.setattr(LineIndex, "line", counting)
+    monkeypatch.setattr(LineIndex, "raw", counting)
     app = FinetuiApp(mode="data", file=rows_file(tmp_path / "r.jsonl", rows=20_000))
     async with app.run_test(size=(80, 24)) as pilot:
         await checked(pilot, app)

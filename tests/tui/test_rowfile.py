@@ -8,14 +8,16 @@ import pytest
 
 from core.data.conversation import Conversation
 from core.data.problems import DataError
-from tui.rowfile import LIST_BYTES, ProblemBook, RowFile
+from tui.problembook import ProblemBook
+from tui.rowfile import LIST_BYTES, RowFile
 
 ROW = '{"messages":[{"role":"user","content":"hi\\tthere"},{"role":"assistant","content":"hello"}]}\n'
 
 
-def record(line: int, severity: str = "error") -> dict[str, object]:
+def record(row: int, severity: str = "error") -> dict[str, object]:
     return {
-        "code": "x", "severity": severity, "path": "f", "line": line, "column": None, "sentence": "s.", "fix": "f.",
+        "code": "x", "severity": severity, "path": "f", "line": row * 3, "column": None, "sentence": "s.",
+        "fix": "f.", "row": row,
     }  # fmt: skip
 
 

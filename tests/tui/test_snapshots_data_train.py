@@ -51,7 +51,7 @@ def test_data_empty(snap_compare: Any, size: tuple[int, int]) -> None:
 @sizes
 def test_data_list(snap_compare: Any, size: tuple[int, int], tmp_path: Path) -> None:
     app = FinetuiApp(mode="data", file=rows_file(tmp_path / "support.jsonl"))
-    assert snap_compare(app, terminal_size=size, run_before=steps("n", "5 / 30", "2 problems"))
+    assert snap_compare(app, terminal_size=size, run_before=steps("n", "5 / 30", "3 problems"))
 
 
 @sizes

@@ -105,7 +105,7 @@ class DataScreen(ModeScreen):
             file.close()
 
     def _view(self, row: int) -> RowView:
-        return self.file.view(row) if self.file else RowView("", " ", "")
+        return self.file.view(row) if self.file else RowView(row, "", " ", "")
 
     # -- opening
 
@@ -168,7 +168,7 @@ class DataScreen(ModeScreen):
         from core.pipes import PipeError
 
         client = self._checker = self._new_client()
-        frames = client.stream("check", path=str(file.path))
+        frames = client.stream("check", **file.request)
         try:
             async for kind, value in frames:
                 if self.file is not file:
@@ -190,9 +190,9 @@ class DataScreen(ModeScreen):
         file.problems.add(chunk["problems"])
         file.problems.share = chunk["bytes"] / max(1, chunk["total"])
         rows = range(self._records.top, self._records.top + self._records.rows_in_view)
-        if any(item["line"] - 1 in rows for item in chunk["problems"]):
+        if any(item["row"] - 1 in rows for item in chunk["problems"]):
             self._records.forget()
-        if any(item["line"] in (0, self._records.cursor + 1) for item in chunk["problems"]):
+        if any(item["row"] in (0, self._records.cursor + 1) for item in chunk["problems"]):
             self._show_row()
         if time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
@@ -220,7 +220,7 @@ class DataScreen(ModeScreen):
         file, records = self.file, self._records
         if file is None:
             return
-        from tui.rowfile import PROBLEMS_KEPT
+        from tui.problembook import PROBLEMS_KEPT
 
         problems = file.problems
         words = f"{count(problems.total)} problems" if problems.total != 1 else "1 problem"
@@ -266,10 +266,10 @@ class DataScreen(ModeScreen):
         try:
             folder = self._model_folder()
             await self._indexed(file, row)
-            span = [row, *file.index.span(row)]
+            span = [row, file.line_number(row), *file.index.span(row)]
             self._renderer = self._renderer or self._new_client()
             answers = await self._renderer.call(
-                "render", path=str(file.path), lines=[span], model_folder=str(folder)
+                "render", **file.request, lines=[span], model_folder=str(folder)
             )
             answer = answers[0]
             if "error" in answer:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from tui.verbs.output import EXIT_USER, errors_told, out, out_json, say
 
 if TYPE_CHECKING:
+    from core.data.check import Check
     from core.data.problems import Problem
 
 
@@ -32,28 +34,71 @@ def open_file(
 
 def check(
     files: Annotated[list[Path], typer.Argument(help="Files of conversations.", show_default=False)],
+    validation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A file of validation rows; rows that are in FILE too are leaks.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Also check what this model makes of the rows.", show_default=False)
+    ] = None,
+    sequence_length: Annotated[int, typer.Option(min=1, help="Tokens of a row that are trained.")] = 2048,
+    service: Annotated[
+        Literal["azure"] | None,
+        typer.Option("--for", help="Also check the service's own rules.", show_default=False),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Every check on every row, also over 200 MB.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what is wrong, by file and line, with a fix. Exits with 2 when there are errors."""
+    from core.data.check import Check, Options
+    from core.data.check.report import report_lines
+
     with errors_told():
-        found = [problem for file in files for problem in _problems(file)]
-        if json:
-            out_json([problem.as_dict() for problem in found])
-        for problem in found if not json else ():
-            out(f"{problem}  [{problem.code}]")
-            if problem.fix:
+        options = Options(
+            model_folder=_folder(model) if model else None,
+            sequence_length=sequence_length,
+            azure=service == "azure",
+            full=full,
+        )
+        result = Check(files, options, validation or ())
+        errors = warnings = 0
+        found: list[dict[str, Any]] = []
+        for problem in _problems(result):
+            errors += problem.severity == "error"
+            warnings += problem.severity != "error"
+            if json:
+                found.append(problem.as_dict())
+            else:
+                out(f"{problem}  [{problem.code}]")
                 out(f"    -> {problem.fix}")
-        errors = sum(problem.severity == "error" for problem in found)
-        say(f"{errors} errors, {len(found) - errors} warnings in {len(files)} files")
+        if json:
+            out_json(found)
+        for line in report_lines(result):
+            say(line)
+        say(f"{errors} errors, {warnings} warnings in {len(files) + len(validation or ())} files")
         raise typer.Exit(EXIT_USER if errors else 0)
 
 
-def _problems(file: Path) -> list[Problem]:
-    """What is wrong with a file; one that can't be read has one problem and hides none of the others."""
-    from core.data.check import check_file
+def _problems(check: Check) -> Iterator[Problem]:
+    """What is wrong; that a file can't be read is a problem like any other."""
     from core.data.problems import DataError
 
     try:
-        return list(check_file(file))
+        yield from check
     except DataError as error:
-        return [error.problem]
+        yield error.problem
+
+
+def _folder(model: str) -> Path:
+    from core.catalog.reference import ModelError, cached, resolve
+
+    folder = cached(resolve(model))
+    if folder is None:
+        raise ModelError(
+            f"{model} is not on this machine yet.",
+            "Tokens need the model's tokenizer and chat template.",
+            f"Fetch it with `finetui models fetch {model}`.",
+        )
+    return folder

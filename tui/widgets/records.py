@@ -24,11 +24,13 @@ class RowView:
     """A row as the list shows it.
 
     Args:
+        number: the row's in the file, from 0.
         turns: number of its turns, or empty when it can't be read.
         mark: `✗`, `!` or a space; the state of the row without colour.
         first: its first user message.
     """
 
+    number: int
     turns: str
     mark: str
     first: str
@@ -186,7 +188,7 @@ class Records(ScrollView, can_focus=True):
         chosen = row == self.cursor
         text = Text(
             self._columns(
-                str(row + 1), view.turns, view.mark, clip(view.first, width), "▌" if chosen else " "
+                str(view.number + 1), view.turns, view.mark, clip(view.first, width), "▌" if chosen else " "
             )
         )
         if view.mark != " ":

@@ -1,117 +1,156 @@
-"""OpenAI's `messages`: a list of turns with roles."""
+"""Turns with roles: OpenAI's `messages`, ShareGPT's `conversations`, pairs of question and answer."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from core.data.conversation import Message
 from core.data.jsontext import kind_of
-from core.data.problems import Place
+from core.data.shapes.reading import ROLES, Complaints, meant_role, text_of, weight_of
+from core.data.shapes.tools import tool_calls
 
-_ROLES = ("system", "user", "assistant")
-_TOOL_ROLES = ("tool", "function", "observation", "function_call")
-_MEANT = {
+_OTHER_NAMES = {"developer": "system", "function": "tool"}
+_SHAREGPT = {
+    **{name: name for name in ROLES},
+    **_OTHER_NAMES,
     "human": "user",
     "gpt": "assistant",
+    "chatgpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
-    "developer": "system",
+    "observation": "tool",
+    "function_response": "tool",
+    "function_call": "assistant",
 }
 
 
-def messages(value: Any, place: Place) -> tuple[Message, ...]:
+def messages(value: Any, row: Complaints, names: Mapping[str, str]) -> tuple[Message, ...]:
+    """The turns of a list.
+
+    Args:
+        value: the list.
+        row: takes the problems.
+        names: what the keys `role` and `content` are called, where not so.
+    """
     if not isinstance(value, list) or not value:
         found = "empty" if value == [] else kind_of(value)
-        raise place.error(
-            "no-messages", f'"messages" is {found}, not a list of turns.', "Fix or drop the row."
-        )
-    messages = tuple(_message(item, number, place) for number, item in enumerate(value, 1))
-    for number, message in enumerate(messages, 1):
-        if message.role == "system" and number > 1:
-            raise place.error(
-                "system-not-first",
-                f"message {number} is a system turn; only the first may be one.",
-                "Move its text into the first message.",
-            )
-    if not any(message.role == "assistant" for message in messages):
-        raise place.error(
-            "no-assistant-turn",
-            "the conversation has no assistant turn, so nothing in it can be trained.",
-            "Add the answer or drop the row.",
-        )
-    return messages
+        row.add("no-messages", f'"messages" is {found}, not a list of turns.', "Fix or drop the row.")
+        return ()
+    role_key, content_key = names.get("role", "role"), names.get("content", "content")
+    if role_key == "role" and isinstance(value[0], dict) and "from" in value[0] and "role" not in value[0]:
+        return sharegpt(value, row)
+    turns = (_message(item, number, row, role_key, content_key) for number, item in enumerate(value, 1))
+    return tuple(turn for turn in turns if turn is not None)
 
 
-def _message(value: Any, number: int, place: Place) -> Message:
-    if not isinstance(value, dict):
-        raise place.error(
-            "not-a-message", f"message {number} is {kind_of(value)}, not an object.", "Fix or drop the row."
+def _message(item: Any, number: int, row: Complaints, role_key: str, content_key: str) -> Message | None:
+    if not isinstance(item, dict):
+        row.add(
+            "not-a-message", f"message {number} is {kind_of(item)}, not an object.", "Fix or drop the row."
         )
-    role = _role(value, number, place)
-    if value.get("tool_calls") or value.get("function_call"):
-        raise place.error(
-            "tool-calls", f"message {number} calls a tool; tool calls can't be trained yet.", "Drop the row."
-        )
-    content = text_of(value.get("content"), place, f"the content of message {number} ({role})")
-    return Message(role, content, _weight(value.get("weight"), number, place))
-
-
-def _role(value: dict[str, Any], number: int, place: Place) -> str:
-    role = value.get("role")
-    if role in _ROLES:
-        return str(role)
-    if role in _TOOL_ROLES:
-        raise place.error(
-            "tool-calls",
-            f"message {number} has the role {role!r}; tool turns can't be trained yet.",
-            "Drop the row, or its tool turns.",
-        )
+        return None
+    role = _role(item.get(role_key), number, row)
     if role is None:
-        raise place.error(
-            "no-role", f"message {number} has no role.", "Give it one of: system, user, assistant."
-        )
-    meant = _meant(str(role))
-    raise place.error(
+        return None
+    content = item.get(content_key)
+    weight = weight_of(item.get("weight"), number, row)
+    calls = item.get("tool_calls") or item.get("function_call")
+    if len(item) == 2 or not (calls or item.get("name") or item.get("tool_call_id")):
+        return Message(role, text_of(content, row, f"the content of message {number} ({role})"), weight)
+    text = (
+        ""
+        if content is None and calls
+        else text_of(content, row, f"the content of message {number} ({role})")
+    )
+    return Message(
+        role,
+        text,
+        weight,
+        str(item.get("name") or ""),
+        tool_calls(calls, number, row) if calls else (),
+        str(item.get("tool_call_id") or ""),
+    )
+
+
+def _role(role: Any, number: int, row: Complaints) -> str | None:
+    if role in ROLES:
+        return str(role)
+    if isinstance(role, str) and role in _OTHER_NAMES:
+        return _OTHER_NAMES[role]
+    if role is None:
+        row.add("no-role", f"message {number} has no role.", f"Give it one of: {', '.join(ROLES)}.")
+        return None
+    meant = meant_role(str(role))
+    row.add(
         "unknown-role",
         f"message {number} has the unknown role {str(role)[:40]!r}.",
-        f"Write {meant!r} instead." if meant else "Roles are: system, user, assistant.",
+        f"Write {meant!r} instead." if meant else f"Roles are: {', '.join(ROLES)}.",
+    )
+    return None
+
+
+def sharegpt(value: Any, row: Complaints) -> tuple[Message, ...]:
+    """The turns of a list of {"from", "value"}; a `function_call` is the assistant's call of a tool."""
+    if not isinstance(value, list) or not value:
+        found = "empty" if value == [] else kind_of(value)
+        row.add("no-messages", f'"conversations" is {found}, not a list of turns.', "Fix or drop the row.")
+        return ()
+    if isinstance(value[0], dict) and "role" in value[0]:
+        return messages(value, row, {})
+    turns = (_sharegpt_turn(item, number, row) for number, item in enumerate(value, 1))
+    return tuple(turn for turn in turns if turn is not None)
+
+
+def _sharegpt_turn(item: Any, number: int, row: Complaints) -> Message | None:
+    if not isinstance(item, dict):
+        row.add(
+            "not-a-message", f"message {number} is {kind_of(item)}, not an object.", "Fix or drop the row."
+        )
+        return None
+    speaker = item.get("from")
+    role = _SHAREGPT.get(speaker) if isinstance(speaker, str) else None
+    if role is None:
+        _unknown(speaker, number, row)
+        return None
+    text = text_of(item.get("value"), row, f"the value of message {number} ({speaker})")
+    weight = weight_of(item.get("weight"), number, row)
+    if speaker != "function_call":
+        return Message(role, text, weight)
+    try:
+        call = json.loads(text)
+    except (ValueError, RecursionError):
+        row.add("tool-call", f"the tool call in message {number} is broken JSON.", "Fix or drop the row.")
+        return None
+    return Message(role, "", weight, "", tool_calls(call, number, row))
+
+
+def _unknown(speaker: Any, number: int, row: Complaints) -> None:
+    if speaker is None:
+        row.add("no-role", f'message {number} has no "from".', "Give it one of: system, human, gpt.")
+        return
+    row.add(
+        "unknown-role", f"message {number} is from {str(speaker)[:40]!r}.", "Write 'human' or 'gpt' instead."
     )
 
 
-def _meant(role: str) -> str | None:
-    """The role that a wrong one was probably meant to be."""
-    from difflib import get_close_matches
-
-    return _MEANT.get(role) or next(iter(get_close_matches(role.lower(), _ROLES, 1, 0.7)), None)
-
-
-def text_of(value: Any, place: Place, name: str) -> str:
-    """Content as one string; parts of a list are joined as they are."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join(_part(part, place, name) for part in value)
-    code = "null-content" if value is None else "not-text"
-    raise place.error(code, f"{name} is {kind_of(value)}, not text.", "Write the text, or drop the row.")
-
-
-def _part(part: Any, place: Place, name: str) -> str:
-    if isinstance(part, str):
-        return part
-    if isinstance(part, dict) and isinstance(part.get("text"), str) and part.get("type", "text") == "text":
-        return str(part["text"])
-    kind = part.get("type") if isinstance(part, dict) else None
-    what = f"of type {str(kind)[:40]!r}" if kind not in (None, "text") else "without text"
-    raise place.error(
-        "not-text", f"{name} has a part {what}; only text can be trained.", "Drop the part or the row."
-    )
-
-
-def _weight(value: Any, number: int, place: Place) -> int:
-    if value is None:
-        return 1
-    if value in (0, 1) and isinstance(value, int | float):
-        return int(value)
-    raise place.error(
-        "weight", f"message {number} has the weight {str(value)[:40]}.", "Weights are 0 (not trained) or 1."
-    )
+def pairs(
+    value: Any, row: Complaints, asked: str = "human", answered: str = "assistant"
+) -> tuple[Message, ...]:
+    """The turns of a list of pairs: objects with both, or lists of two."""
+    if not isinstance(value, list) or not value:
+        row.add("no-messages", f"the list of pairs is {kind_of(value)}.", "Fix or drop the row.")
+        return ()
+    turns: list[Message] = []
+    for number, item in enumerate(value, 1):
+        if isinstance(item, dict):
+            both = item.get(asked), item.get(answered)
+        elif isinstance(item, list) and len(item) == 2:
+            both = item[0], item[1]
+        else:
+            row.add("not-a-message", f"pair {number} is {kind_of(item)}.", "Fix or drop the row.")
+            continue
+        turns.append(Message("user", text_of(both[0], row, f"the question of pair {number}")))
+        turns.append(Message("assistant", text_of(both[1], row, f"the answer of pair {number}")))
+    return tuple(turns)

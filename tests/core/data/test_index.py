@@ -16,7 +16,7 @@ from core.data.problems import DataError
 def lines_of(path: Path) -> list[bytes]:
     index = LineIndex(path)
     index.scan()
-    found = [index.line(number) for number in range(len(index))]
+    found = [index.raw(number) for number in range(len(index))]
     index.close()
     return found
 
@@ -54,10 +54,10 @@ def test_first_lines_are_there_while_scanning(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 9 + b"\n" + b"y" * 9 + b"\n" + b"z" * (4 << 20) + b"\nend")
     index = LineIndex(tmp_path / "a")
     seen: list[tuple[int, bytes]] = []
-    index.scan(on_progress=lambda done, total: seen.append((len(index), index.line(1))))
+    index.scan(on_progress=lambda done, total: seen.append((len(index), index.raw(1))))
     assert seen[0] == (2, b"y" * 9)
     assert len(index) == 4
-    assert index.line(2, limit=5) == b"zzzzz"
+    assert index.raw(2, limit=5) == b"zzzzz"
     assert index.span(3) == (index.size - 3, index.size)
 
 
@@ -81,12 +81,12 @@ def test_growing_replaced_and_rewritten(tmp_path: Path) -> None:
         file.write(b"o\nthree\n")
     assert index.refresh() == "grown"
     index.scan()
-    assert [index.line(number) for number in range(len(index))] == [b"one", b"two", b"three"]
+    assert [index.raw(number) for number in range(len(index))] == [b"one", b"two", b"three"]
     (tmp_path / "b").write_bytes(b"other\n" * 5)
     (tmp_path / "b").replace(path)
     assert index.refresh() == "replaced"
     index.scan()
-    assert [index.line(number) for number in range(len(index))] == [b"other"] * 5
+    assert [index.raw(number) for number in range(len(index))] == [b"other"] * 5
     path.write_bytes(b"OTHER and longer than before\n" * 5)
     assert index.refresh() == "replaced"
     path.unlink()
@@ -101,7 +101,7 @@ def test_cut_underneath_gives_what_is_there(tmp_path: Path) -> None:
     index.scan()
     with path.open("r+b") as file:
         file.truncate(16)
-    assert [index.line(number) for number in range(3)] == [b"first line", b"secon", b""]
+    assert [index.raw(number) for number in range(3)] == [b"first line", b"secon", b""]
     assert index.refresh() == "replaced"
 
 
@@ -111,7 +111,7 @@ def test_unknown_lines_and_files_are_errors(tmp_path: Path) -> None:
     index.scan()
     for number in (-1, 1):
         with pytest.raises(IndexError):
-            index.line(number)
+            index.raw(number)
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(DataError):
             LineIndex(path)

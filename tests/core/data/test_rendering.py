@@ -132,8 +132,9 @@ def test_system_turn_is_rendered_or_refused(
         assert rendered.text == reference_text(reference, row.messages)
         assert_mask(rendered, expected_regions(reference, row, family["turn_end"]))
     else:
-        with pytest.raises(RenderingError, match=r"train.jsonl:7: .*refuses"):
+        with pytest.raises(RenderingError, match=r"train.jsonl:7: .*no system turns") as caught:
             renderer.render(row)
+        assert caught.value.code == "role-not-in-template"
 
 
 def test_weight_0_is_read_and_not_trained(family: dict[str, Any], renderer: Renderer, reference: Any) -> None:

@@ -1,0 +1,65 @@
+"""The tokens tier: what a model's template and tokenizer make of rows, and what the sequence length cuts off."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from core.data.check.scan import Row
+from core.data.codes import CODES
+from core.data.conversation import Conversation
+from core.data.problems import Problem
+from core.data.rendering import Rendered, Renderer, RenderingError
+
+
+def token_problems(
+    rows: Sequence[Row], title: str, renderer: Renderer, sequence_length: int
+) -> tuple[list[Problem], int]:
+    """What is wrong with usable rows, in order of row, and how many tokens they have."""
+    problems: list[Problem] = []
+    tokens = 0
+    conversations = [row.as_conversation(title) for row in rows]
+    for row, conversation, measure in zip(
+        rows, conversations, _measures(renderer, conversations), strict=True
+    ):
+        if isinstance(measure, RenderingError):
+            problems.append(_refusal(row, conversation, measure, title))
+        else:
+            tokens += len(measure.ids)
+            problems += _length_problems(row, measure, title, sequence_length)
+    return problems, tokens
+
+
+def _measures(
+    renderer: Renderer, conversations: Sequence[Conversation]
+) -> Iterator[Rendered | RenderingError]:
+    return renderer.render_many(conversations)
+
+
+def _refusal(row: Row, conversation: Conversation, error: RenderingError, title: str) -> Problem:
+    """The template's refusal as a problem; its place is said by the problem, not by its sentence."""
+    what = error.what.removeprefix(f"{conversation.where}: ")
+    sentence = f"{what} {error.cause}".strip()
+    return row.place(title).problem(
+        error.code, sentence, error.next_step, severity=CODES[error.code].severity
+    )
+
+
+def _length_problems(row: Row, measure: Rendered, title: str, sequence_length: int) -> Iterator[Problem]:
+    place, tokens = row.place(title), len(measure.ids)
+    if tokens > sequence_length:
+        cut = tokens - sequence_length
+        if any(measure.trained) and not any(measure.trained[:sequence_length]):
+            sentence = (
+                f"the first answer starts after the sequence length of {sequence_length:,} tokens "
+                f"(the row has {tokens:,}), so the row trains nothing."
+            )
+            yield place.problem(
+                "answer-cut-off", sentence, "Shorten the row, raise sequence_length, or drop it."
+            )
+        else:
+            sentence = (
+                f"the row has {tokens:,} tokens, the sequence length is {sequence_length:,}: "
+                f"its last {cut:,} are cut off."
+            )
+            fix, severity = "Raise sequence_length, or shorten or drop the row.", CODES["too-long"].severity
+            yield place.problem("too-long", sentence, fix, severity=severity)
