@@ -51,6 +51,7 @@ _SHOWN = {
     "question_mark": "?",
     "slash": "/",
     "comma": ",",
+    "colon": ":",
     "left_square_bracket": "[",
     "right_square_bracket": "]",
     "escape": "esc",
@@ -80,16 +81,27 @@ ACTIONS: tuple[Action, ...] = (
     Action("app.quit", "q,ctrl+q", "Quit", "Leave finetui; runs go on"),
     # data
     Action("data.open_file", "o", "Open", "Open a file of conversations", footer=True),
-    Action("data.open_row", "enter", "Read", "Show the row in full; on a narrow screen over the list"),
+    Action("data.filter", "slash", "Filter", "Show only rows that a filter lets through", footer=True),
+    Action("data.open_row", "enter,space", "Read", "Show the row in full; on a narrow screen over the list"),
     Action("data.next_problem", "n", "Next problem", "Go to the next row with a problem", footer=True),
     Action("data.previous_problem", "N", "Previous problem", "Go to the previous row with a problem"),
     Action(
         "data.toggle_tokens", "t", "Tokens", "Show the row as its tokens, trained ones marked", footer=True
     ),
+    Action("data.toggle_raw", "v", "JSON", "Show the row as raw JSON", footer=True),
     Action(
         "data.choose_model", "m", "Model", "Choose the model whose tokens and template are shown", footer=True
     ),
+    Action(
+        "data.sort", "s", "Sort", "Sort the rows by length, longest first; again: as in the file", footer=True
+    ),
     Action("data.use", "f", "Fine-tune", "Set up a run on this file", footer=True),
+    Action("data.go_to", "colon", "Go to", "Go to a row by its number"),
+    Action("data.toggle_ids", "i", "Ids", "Show each token's id behind it"),
+    Action("data.template", "x", "Template", "Show the rows under another chat template"),
+    Action("data.length", "l", "Length", "Set the sequence length whose cut is drawn"),
+    Action("data.columns", "c", "Columns", "Say which column of the file is what, e.g. prompt: question"),
+    Action("data.overview", "z", "Overview", "Show or hide the figures of all rows"),
     Action("data.edit_row", "e", "View in editor", "Show the row's JSON in $PAGER or $EDITOR"),
     Action("data.copy", "y", "Copy", "Copy the row's JSON to the clipboard"),
     Action("data.write", "w", "Write", "Write the row's JSON to a file"),
@@ -161,6 +173,16 @@ MOVES: tuple[tuple[str, str], ...] = (
 def actions_of(screen: str) -> Iterator[Action]:
     """The actions of a screen (`data`, `train`, ...) or of the `app`."""
     return (action for action in ACTIONS if action.screen == screen)
+
+
+def keys_of(action: Action, screen: str) -> list[str]:
+    """The keys of an action on a screen; an action of the app gives way where the screen has one of its keys."""
+    taken = (
+        {key for own in actions_of(screen) for key in own.keys.split(",")}
+        if action.screen == "app"
+        else set()
+    )
+    return [key for key in action.keys.split(",") if key not in taken]
 
 
 def bindings(screen: str) -> list[BindingType]:

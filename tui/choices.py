@@ -7,9 +7,11 @@ from typing import Any
 
 from textual.app import App
 
+from core.columns import PARTS
 from tui.format import short
 
 OTHER = "other"
+OWN = "own"
 
 
 async def choose_model(app: App[Any], current: str) -> str | None:
@@ -42,3 +44,77 @@ def _options() -> list[tuple[str, str, str]]:
         )
         for entry in entries()
     ]
+
+
+async def choose_template(app: App[Any], current: str) -> tuple[str, str] | None:
+    """(name, text) of a chat template: of a model on this machine or in a file; empty text for the model's own."""
+    import asyncio
+
+    from core.errors import FinetuiError
+    from tui.widgets.dialogs import Ask, Choose
+    from tui.widgets.field import PathSuggester
+
+    templates = await asyncio.to_thread(_templates)
+    options = [(OWN, "the model's own", "")]
+    options += [(name, name, "on this machine") for name in templates]
+    options.append((OTHER, "a file ...", "a Jinja template"))
+    chosen = await app.push_screen_wait(Choose("Chat template", options, current or OWN))
+    if chosen is None or chosen == OWN:
+        return None if chosen is None else ("", "")
+    if chosen != OTHER:
+        return chosen, templates[chosen]
+    typed = await app.push_screen_wait(Ask("Template file", "", "template.jinja", "", PathSuggester()))
+    if not typed or not typed.strip():
+        return None
+    path = Path(typed.strip()).expanduser()
+    try:
+        return path.name, path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise FinetuiError(f"{path} can't be read.", str(error), "Choose a text file.") from error
+
+
+def _templates() -> dict[str, str]:
+    """The templates of the models on this machine, by model."""
+    from core.catalog import entries
+    from core.catalog.reference import cached, resolve
+
+    found: dict[str, str] = {}
+    for entry in entries():
+        folder = cached(resolve(entry.id, base_dir=Path.cwd()))
+        path = folder / "chat_template.jinja" if folder else None
+        if path and path.is_file():
+            found[entry.id] = path.read_text("utf-8")
+    return found
+
+
+async def ask_columns(app: App[Any], current: dict[str, str], keys: list[str]) -> dict[str, str] | None:
+    """Which key of a row holds which part; empty for the usual names, None when the user thinks better of it.
+
+    Raises:
+        FinetuiError: it can't be read, or names what there is not.
+    """
+    from tui.widgets.dialogs import Ask
+
+    value = ", ".join(f"{part}: {name}" for part, name in current.items())
+    note = f"This file has: {', '.join(keys)}. Parts are: {', '.join(PARTS)}. Empty: the usual names."
+    typed = await app.push_screen_wait(
+        Ask("Which column is what?", value, "prompt: question, completion: answer", note)
+    )
+    return None if typed is None else _mapping(typed)
+
+
+def _mapping(text: str) -> dict[str, str]:
+    from core.errors import FinetuiError
+
+    columns: dict[str, str] = {}
+    for item in filter(None, map(str.strip, text.split(","))):
+        part, sign, name = item.partition(":")
+        part, name = part.strip(), name.strip()
+        if not sign or not name or part not in PARTS:
+            raise FinetuiError(
+                f"{item!r} can't be read.",
+                f"Parts are: {', '.join(PARTS)}.",
+                "Write e.g. prompt: question, completion: answer",
+            )
+        columns[part] = name
+    return columns

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.data.problems import Problem
+from tui.format import count
 
 PROBLEMS_KEPT = 20_000
 
@@ -16,6 +17,10 @@ class ProblemBook:
     """Problems by row, in order, as the check finds them. All are counted, the first `PROBLEMS_KEPT` are kept."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is known yet."""
         self._by_row: dict[int, list[Problem]] = {}
         self._rows: list[int] = []
         self.whole_file: list[Problem] = []
@@ -23,6 +28,24 @@ class ProblemBook:
         self.total = 0
         self.done = False
         self.share = 0.0
+        self.tiers: dict[str, dict[str, Any]] = {}
+
+    @property
+    def words(self) -> str:
+        """How many there are, in words."""
+        words = f"{count(self.total)} problems" if self.total != 1 else "1 problem"
+        if self.total > PROBLEMS_KEPT:
+            words += f" (the first {count(PROBLEMS_KEPT)} are shown)"
+        return words if self.done else f"{words}, checking {100 * self.share:.0f} %"
+
+    @property
+    def rows(self) -> list[int]:
+        """Rows with a problem, ascending."""
+        return self._rows
+
+    def rows_of(self, code: str) -> list[int]:
+        """Rows with this problem, ascending."""
+        return [row for row in self._rows if any(item.code == code for item in self._by_row[row])]
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:
         """Take in problems as the data worker sends them (rows from 1, 0 for the file)."""

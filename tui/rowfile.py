@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from core.data.conversation import Conversation
 from core.data.files import file_error
@@ -48,9 +49,10 @@ class RowFile:
         self.columns = dict(columns) if columns else None
         self.index = open_index(self.plain, self.name)
         self.problems = ProblemBook()
-        self._head: list[bytes] = []
+        self._packed = _stamp(path)
         self._parsed = lru_cache(maxsize=256)(self._parse)
-        self._read_head()
+        by_lines = self.format.kind in ("jsonl", "text")
+        self._head = _head_lines(self.plain, self.format.start) if by_lines else []
 
     @property
     def format(self) -> Format:
@@ -61,18 +63,16 @@ class RowFile:
         """What every request to the data worker says of the file."""
         return {"path": str(self.plain), "name": str(self.path), "columns": self.columns}
 
-    def _read_head(self) -> None:
-        by_lines = self.format.kind in ("jsonl", "text")
-        self._head = _head_lines(self.plain, self.format.start) if by_lines else []
-
     def __len__(self) -> int:
         return max(len(self.index), len(self._head))
 
-    def renew(self) -> None:
-        """The file was replaced: what was read of it is forgotten."""
-        self.problems = ProblemBook()
-        self._parsed.cache_clear()
-        self._read_head()
+    def packed_state(self) -> Literal["same", "replaced"]:
+        """Whether the packed file is still the one that was unpacked.
+
+        Raises:
+            DataError: it is gone.
+        """
+        return "same" if _stamp(self.path) == self._packed else "replaced"
 
     def line(self, number: int) -> bytes:
         """A row's bytes, without its line end."""
@@ -123,6 +123,16 @@ class RowFile:
             return self.raw(number) + "\n"
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
+    def keys(self, number: int) -> list[str]:
+        """The keys of a row, or the columns of the file; none of a row that can't be read."""
+        if self.format.columns:
+            return list(self.format.columns)
+        place = Place(self.name, self.line_number(number), number + 1)
+        try:
+            return list(value_of(self.line(number).strip(), self.format, place))
+        except DataError:
+            return []
+
     def raw(self, number: int) -> str:
         """The row as it is in the file."""
         return self.line(number).decode("utf-8", "backslashreplace")
@@ -136,6 +146,14 @@ def _first_text(row: Conversation) -> str:
     users = (message.content for message in row.messages if message.role == "user")
     first = row.messages[0].content if row.messages else row.text or ""
     return next(users, first) or first
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise file_error(path, error) from error
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _head_lines(path: Path, start: int) -> list[bytes]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from array import array
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.data.index import RowIndex, read_span
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _QUOTE, _BACKSLASH, _NEWLINE = 0x22, 0x5C, 0x0A
 _COMMA = 2
@@ -96,6 +100,13 @@ class ArrayIndex(RowIndex):
 
     def _span(self, number: int) -> tuple[int, int]:
         return self._edges[number] + 1, self._edges[number + 1]
+
+    def _bounds(self) -> array[int]:
+        return self._edges
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes of each row, in order, without the commas between them."""
+        return super().lengths() - 1
 
     def _line(self, number: int) -> int:
         head = self._beginning(number)

@@ -60,6 +60,10 @@ class CsvIndex(RowIndex):
         after = record + 1
         return self._starts[record], self._starts[after] if after < len(self._starts) else self._scanned
 
+    def _bounds(self) -> array[int]:
+        end = [self._scanned] if self._scanned > self._starts[-1] else []
+        return self._starts[1:] + array("q", end)
+
     def _line(self, number: int) -> int:
         return 1 + self._lines[number + 1]
 

@@ -19,15 +19,12 @@ from core.data.framing import value_of
 from core.data.index import read_span
 from core.data.measuring import Measure, measure_many
 from core.data.problems import DataError, Place
-from core.data.query import COMPARE, Query, QueryError, Term
+from core.data.query import BETWEEN_ROWS, COMPARE, Query, QueryError, Term
 from core.data.sandbox import RenderingError
 
 if TYPE_CHECKING:
     from core.data.rendering import Renderer
 
-_BETWEEN_ROWS = frozenset(
-    {"duplicate", "near-duplicate", "leak", "label-imbalance", "mixed-shapes", "few-rows"}
-)
 _LOWERS_TO_ASCII = (b"\xe2\x84\xaa", b"\xc4\xb0")
 """The Kelvin sign and the dotted I: the characters beyond ASCII whose small letters hold an ASCII one."""
 
@@ -72,14 +69,14 @@ class Filter:
         self._refuse()
 
     def _refuse(self) -> None:
-        between = sorted(self.query.codes & _BETWEEN_ROWS)
+        between = sorted(self.query.codes & BETWEEN_ROWS)
         if between:
             raise QueryError(
                 "The filter can't be answered row by row.",
                 f"{between[0]} compares rows with one another.",
                 "Go through the rows it was found in with n, or list them with `finetui data check`.",
             )
-        if self.renderer is None and (self.query.needs_tokens or "tokens" in self.tiers):
+        if self.renderer is None and self.query.needs_model:
             raise QueryError(
                 "The filter needs a model.",
                 "Tokens are a model's.",

@@ -11,11 +11,15 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from core.data.files import MAX_LINE_BYTES, file_error, open_file
 from core.data.formats import Format, format_of
 from core.data.problems import DataError, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CHUNK_BYTES = 1 << 20
 _FIRST_CHUNK_BYTES = 64 << 10
@@ -78,6 +82,10 @@ class RowIndex(ABC):
         """(first byte, byte after the last) of a known row."""
 
     @abstractmethod
+    def _bounds(self) -> array[int]:
+        """Where each known row begins, and where the last one ends."""
+
+    @abstractmethod
     def _line(self, number: int) -> int:
         """The line a known row starts in, from 1."""
 
@@ -133,6 +141,12 @@ class RowIndex(ABC):
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self._line(number)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes of each row, in order."""
+        import numpy as np
+
+        return np.diff(np.array(self._bounds()))[: len(self)]
 
     def raw(self, number: int, limit: int = MAX_LINE_BYTES) -> bytes:
         """A row without its line end, at most `limit` bytes of it; what is left of it in a file cut short.
@@ -201,6 +215,9 @@ class LineIndex(RowIndex):
         start = max(self._starts[number], self.format.start)  # the first line begins after the mark
         return start, self._starts[after] if after < len(self._starts) else self._scanned
 
+    def _bounds(self) -> array[int]:
+        return self._starts + array("q", [self._scanned] if self._scanned > self._starts[-1] else [])
+
     def _line(self, number: int) -> int:
         return number + 1
 
@@ -222,6 +239,9 @@ class WholeIndex(RowIndex):
 
     def _span(self, number: int) -> tuple[int, int]:
         return self.format.start, self._scanned
+
+    def _bounds(self) -> array[int]:
+        return array("q", self._span(0))
 
     def _line(self, number: int) -> int:
         return 1

@@ -20,6 +20,11 @@ from typing import Literal
 from core.data.codes import CODES
 from core.errors import FinetuiError
 
+BETWEEN_ROWS = frozenset(
+    {"duplicate", "near-duplicate", "leak", "label-imbalance", "mixed-shapes", "few-rows"}
+)
+"""Problems that a look at one row can't tell."""
+
 NUMBERS = ("tokens", "trained", "turns", "chars", "line", "row")
 NAMES = ("role", "shape", "label", "code")
 COMPARE: dict[str, Callable[[float, float], bool]] = {
@@ -80,6 +85,18 @@ class Query:
     def needs_tokens(self) -> bool:
         """It asks for numbers that only a model's tokenizer gives."""
         return any(term.kind == "number" and term.name in ("tokens", "trained") for term in self.terms)
+
+    @property
+    def needs_model(self) -> bool:
+        """It can't be answered without a model."""
+        return self.needs_tokens or any(CODES[code].tier == "tokens" for code in self.codes)
+
+    @property
+    def between_rows(self) -> str:
+        """The problem that alone it asks for, if that is one between rows: a check finds them, no filter."""
+        (first, *others) = self.terms
+        alone = not others and first.name == "code" and not first.negated
+        return first.text if alone and first.text in BETWEEN_ROWS else ""
 
     @property
     def codes(self) -> frozenset[str]:

@@ -6,8 +6,8 @@ unpacked copy. Ops:
 
     unpack   path -> chunks {"bytes", "total"}, then {"plain": path}
     render   path, lines [[row from 0, line from 1, first byte, byte after], ...], model_folder, chat_template?,
-             sequence_length? -> one dict a row: {"row", "tokens": [[text, trained, [ids], mark], ...], "token_count",
-             "trained_count", "cut_at"} or {"row", "error"}; mark is "end" for a turn-end token, "boundary" for the
+             sequence_length?, apart? -> one dict a row: {"row", "tokens": [[text, trained, [ids], mark], ...],
+             "token_count", "trained_count", "cut_at"} or {"row", "error"}; mark is "end" for a turn-end token, "boundary" for the
              first token of an answer that is tokenised apart, else empty
     check    path, options? -> chunks {"problems", "bytes", "total"}, then the counts
     stats    path, sample?, model_folder?, chat_template?, sequence_length? -> see core.data.statistics
@@ -54,6 +54,7 @@ def render(
     columns: Columns = None,
     name: str | None = None,
     sequence_length: int | None = None,
+    apart: bool = False,
 ) -> list[dict[str, Any]]:
     """Rows as runs of tokens. A row that can't be read or rendered gives its error.
 
@@ -73,7 +74,9 @@ def render(
         request.check()
         try:
             row = parse_row(raw, format, Place(name or path, line, number + 1), columns)
-            answers.append({"row": number, **_as_runs(renderer, renderer.render(row), sequence_length)})
+            answers.append(
+                {"row": number, **_as_runs(renderer, renderer.render(row), sequence_length, apart)}
+            )
         except (DataError, RenderingError) as error:
             answers.append({"row": number, "error": error.as_dict()})
     return answers
@@ -94,44 +97,55 @@ def _raw_rows(path: Path, lines: list[tuple[int, int, int, int]]) -> Iterator[tu
         os.close(file)
 
 
-def _as_runs(renderer: Renderer, rendered: Rendered, sequence_length: int | None) -> dict[str, Any]:
-    """The text in runs of tokens of one kind; control characters stay as they are."""
-    runs: list[list[Any]] = []
+def _as_runs(
+    renderer: Renderer, rendered: Rendered, sequence_length: int | None, apart: bool
+) -> dict[str, Any]:
+    """The text in runs of tokens of one kind, or each token apart; control characters stay as they are."""
+    runs = _Runs(apart)
     boundaries = frozenset(rendered.boundary)
-    cut_at: int | None = None
     position = 0
     for place, (number, (start, end), trained) in enumerate(
         zip(rendered.ids, rendered.offsets, rendered.trained, strict=True)
     ):
         if place == sequence_length:
-            cut_at = len(runs)
+            runs.cut_at = len(runs.all)
         if start > position:  # white space that a special token swallowed
-            _extend(runs, rendered.text[position:start], False, [], "", cut_at)
+            runs.add(rendered.text[position:start], False, [], "")
         mark = "end" if trained and number in renderer.turn_end_ids else ""
         mark = "boundary" if place in boundaries else mark
-        _extend(runs, rendered.text[max(start, position) : end], trained, [number], mark, cut_at)
+        runs.add(rendered.text[max(start, position) : end], trained, [number], mark)
         position = max(position, end)
-    _extend(runs, rendered.text[position:], False, [], "", cut_at)
+    runs.add(rendered.text[position:], False, [], "")
     return {
-        "tokens": runs,
+        "tokens": runs.all,
         "token_count": len(rendered.ids),
         "trained_count": rendered.trained_tokens,
-        "cut_at": cut_at,
+        "cut_at": runs.cut_at,
     }
 
 
-def _extend(
-    runs: list[list[Any]], text: str, trained: bool, ids: list[int], mark: str, cut_at: int | None
-) -> None:
-    """Add to the last run if it is of the same kind, on the same side of the cut."""
-    if not text and not ids:
-        return
-    same = runs and cut_at != len(runs) and (runs[-1][1], runs[-1][3]) == (trained, mark)
-    if same and not mark:
-        runs[-1][0] += text
-        runs[-1][2] += ids
-    else:
-        runs.append([text, trained, ids, mark])
+class _Runs:
+    """Runs of tokens; what is of the same kind and on the same side of the cut is joined."""
+
+    def __init__(self, apart: bool) -> None:
+        self.all: list[list[Any]] = []
+        self.cut_at: int | None = None
+        self._apart = apart
+
+    def add(self, text: str, trained: bool, ids: list[int], mark: str) -> None:
+        if not text and not ids:
+            return
+        if self._joins(trained, mark):
+            self.all[-1][0] += text
+            self.all[-1][2] += ids
+        else:
+            self.all.append([text, trained, ids, mark])
+
+    def _joins(self, trained: bool, mark: str) -> bool:
+        if self._apart or mark or not self.all or self.cut_at == len(self.all):
+            return False
+        _, before, _, mark_before = self.all[-1]
+        return bool(before == trained and mark_before != "end")
 
 
 def check(

@@ -7,7 +7,7 @@ import importlib
 import pytest
 from rich.cells import cell_len
 
-from tui.actions import ACTIONS, Action, actions_of, bindings, show_key
+from tui.actions import ACTIONS, Action, actions_of, bindings, keys_of, show_key
 from tui.app import MODE_NAMES, FinetuiApp
 from tui.screens.base import ModeScreen
 from tui.widgets.footer import NARROW_VERBS, RIGHT, fitting
@@ -30,8 +30,13 @@ def test_ids_are_unique_and_belong_to_a_screen_or_the_app() -> None:
 
 @pytest.mark.parametrize("mode", MODE_NAMES)
 def test_no_key_means_two_things_on_a_screen(mode: str) -> None:
-    used = [key for action in (*actions_of("app"), *actions_of(mode)) for key in keys(action)]
+    used = [key for action in (*actions_of("app"), *actions_of(mode)) for key in keys_of(action, mode)]
     assert len(used) == len(set(used)), sorted(key for key in used if used.count(key) > 1)
+
+
+@pytest.mark.parametrize("mode", MODE_NAMES)
+def test_an_action_of_the_app_keeps_a_key_on_every_screen(mode: str) -> None:
+    assert all(keys_of(action, mode)[:1] == keys(action)[:1] for action in actions_of("app"))
 
 
 @pytest.mark.parametrize("mode", MODE_NAMES)

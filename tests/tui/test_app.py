@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from textual import work
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from core.errors import FinetuiError
-from tests.tui.driving import press, screen_text, shown, until
+from tests.tui.driving import press, rows_file, screen_text, shown, until
 from tui.app import MODE_NAMES, FinetuiApp
 from tui.screens.help import HelpScreen
 from tui.themes import THEMES
@@ -217,3 +219,32 @@ asyncio.run(main())
 print([name for name in {HEAVY} if name in sys.modules])
 """
     assert python(code) == "[]"
+
+
+async def burst(pilot: Pilot[Any], text: str) -> None:
+    """Keys that arrive all at once, as a slow connection sends them."""
+    names = {"/": "slash", ":": "colon", "\n": "enter", ".": "full_stop"}
+    for character in text:
+        pilot.app.post_message(Key(names.get(character, character), character))
+    await pilot.pause()
+
+
+@pytest.mark.parametrize("attempt", range(5))
+async def test_a_burst_of_keys_types_into_the_field_that_its_first_key_opens(
+    tmp_path: Path, attempt: int
+) -> None:
+    app = FinetuiApp(mode="data", file=rows_file(tmp_path / "rows.jsonl"))
+    async with app.run_test(size=(100, 30)) as pilot:
+        screen: Any = app.screen
+        await until(pilot, lambda: screen._records.count == 30)
+        await burst(pilot, ":12\n")
+        await until(pilot, lambda: screen.row == 11)
+        await burst(pilot, "/5 2\n")
+        await until(pilot, lambda: screen.order.filtered)
+        assert screen._filter.value == "5 2"
+        assert app.current_mode == "data"
+        await burst(pilot, "4")
+        await until(pilot, lambda: app.current_mode == "runs")
+        await burst(pilot, "/x4")
+        await until(pilot, lambda: app.screen.filter_field.value == "x4")
+        assert app.current_mode == "runs"

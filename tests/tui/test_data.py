@@ -154,16 +154,16 @@ async def test_tokens_are_those_of_the_data_worker_with_the_trained_ones_underli
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await type_text(pilot, str(model))
         await press(pilot, "enter")
-        await until(pilot, lambda: screen_of(app).model == str(model))
+        await until(pilot, lambda: screen_of(app)._pane.model == str(model))
         await press(pilot, "t")
         await shown(pilot, "<|im_start|>assistant↵")
         plain = screen_of(app)._pane.plain
-        assert "underlined and bold: trained" in plain
+        assert "⟦bold and underlined⟧ trained" in plain
         assert underlined(app).count("<|im_end|>") == 1
         assert "answer 1 [link=x]y<|im_end|>" in underlined(app)
         assert "question" not in underlined(app)
         await press(pilot, "j")
-        await shown(pilot, "answer 2 [link=x]y<|im_end|>")
+        await shown(pilot, "answer 2 [link=x]y<|im_end|>■⟧")
         await press(pilot, "t")
         await shown(pilot, "trained on")
 

@@ -72,8 +72,8 @@ def test_data_tokens(
 
     async def run(pilot: Pilot[Any]) -> None:
         await checked(pilot, app)
-        screen_of(app).model = "./tiny"
-        await steps("j t", "answer 2 [link=x]y<|im_end|>↵")(pilot)
+        screen_of(app)._pane.model = "./tiny"
+        await steps("j t", "⟦answer 2 [link=x]y<|im_end|>■⟧↵")(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=run)
 

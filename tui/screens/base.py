@@ -3,7 +3,7 @@
 A screen is a `ModeScreen` named after its mode (`RunsScreen` in `tui/screens/runs.py`) with `MODE`, `HELP`,
 `HOME`, `BINDINGS = bindings("runs")` and `compose_body`. It implements `action_<verb>` for each action of the
 registry and overrides `check_action` for those that can't apply now; call `refresh_bindings()` when that
-changes. The app calls `show_run(run_id)` on the monitor, `talk_to(run_id)` on the chat, `use_data(path)`,
+changes. The app calls `show_run(run_id)` on the monitor, `talk_to(run_id)` on the chat, `use_data(source)`,
 `edit(recipe)` and `open_recipe_file(path)` on Train, `open_path(path)` on Data, each once it is mounted.
 """
 

@@ -141,7 +141,7 @@ class ChatScreen(ChatActions):
             self.answer()
         self.set_class(True, "-talking")
         if asked:
-            self.message.focus()
+            self.set_focus(self.message)
 
     # -- replies
 

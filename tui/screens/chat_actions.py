@@ -72,7 +72,7 @@ class ChatActions(ModeScreen):
         return super().check_action(action, parameters)
 
     def action_write_message(self) -> None:
-        self.message.focus()
+        self.set_focus(self.message)
 
     def action_stop(self) -> None:
         self.workers.cancel_group(self, "reply")

@@ -10,13 +10,13 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import Static
 
-from tui.actions import MOVES, Action, actions_of, show_key
+from tui.actions import MOVES, Action, actions_of, keys_of, show_key
 from tui.widgets.dialogs import Dialog, Scroll
 
 
-def keys_of(action: Action) -> str:
-    """All keys of an action as people write them."""
-    return " ".join(show_key(key.strip()) for key in action.keys.split(","))
+def shown_keys(action: Action, mode: str) -> str:
+    """All keys of an action on a screen as people write them."""
+    return " ".join(map(show_key, keys_of(action, mode)))
 
 
 def key_table(mode: str) -> Table:
@@ -25,9 +25,9 @@ def key_table(mode: str) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     groups = [
-        (mode.title(), [(keys_of(action), action.help) for action in actions_of(mode)]),
+        (mode.title(), [(shown_keys(action, mode), action.help) for action in actions_of(mode)]),
         ("Moving", list(MOVES)),
-        ("Everywhere", [(keys_of(action), action.help) for action in actions_of("app")]),
+        ("Everywhere", [(shown_keys(action, mode), action.help) for action in actions_of("app")]),
     ]
     for title, rows in groups:
         if rows:

@@ -172,7 +172,7 @@ class RunsScreen(RunActions):
 
     def action_filter(self) -> None:
         self.set_class(True, "-filtering")
-        self.filter_field.focus()
+        self.set_focus(self.filter_field)
 
     @on(Input.Changed, "#filter")
     def _filter_changed(self) -> None:

@@ -109,12 +109,12 @@ class TrainScreen(ModeScreen):
 
     # -- what the app hands over
 
-    def use_data(self, path: Path) -> None:
-        """Set the data field to a file."""
+    def use_data(self, source: str | dict[str, Any]) -> None:
+        """Set the data field to a file, or to a source as recipes have it."""
         if self.form is None:
-            self._wanted.append(("use_data", path))
+            self._wanted.append(("use_data", source))
             return
-        self.form.set("data", [str(path)])
+        self.form.set("data", [source])
         self._changed()
 
     def edit(self, recipe: Recipe) -> None:

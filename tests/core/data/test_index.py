@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.data import index as module
-from core.data.index import LineIndex
+from core.data.index import LineIndex, open_index
 from core.data.problems import DataError
 
 
@@ -115,3 +116,18 @@ def test_unknown_lines_and_files_are_errors(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(DataError):
             LineIndex(path)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "json", "csv"])
+def test_lengths_are_those_of_the_spans(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"rows.{ending}"
+    rows = [{"text": "x" * (7 * number % 50), "label": "a"} for number in range(200)]
+    if ending == "csv":
+        path.write_text("text,label\n" + "".join(f'"{row["text"]}\n",a\n' for row in rows).rstrip("\n"))
+    else:
+        path.write_text(json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows)))
+    index = open_index(path)
+    index.scan()
+    spans = [index.span(number) for number in range(len(index))]
+    assert len(spans) == 200
+    assert index.lengths().tolist() == [end - start for start, end in spans]
