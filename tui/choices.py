@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.app import App
 
-from core.columns import PARTS
+from core.columns import PARTS, parse_columns
 from tui.format import short
 
 OTHER = "other"
@@ -100,21 +100,4 @@ async def ask_columns(app: App[Any], current: dict[str, str], keys: list[str]) -
     typed = await app.push_screen_wait(
         Ask("Which column is what?", value, "prompt: question, completion: answer", note)
     )
-    return None if typed is None else _mapping(typed)
-
-
-def _mapping(text: str) -> dict[str, str]:
-    from core.errors import FinetuiError
-
-    columns: dict[str, str] = {}
-    for item in filter(None, map(str.strip, text.split(","))):
-        part, sign, name = item.partition(":")
-        part, name = part.strip(), name.strip()
-        if not sign or not name or part not in PARTS:
-            raise FinetuiError(
-                f"{item!r} can't be read.",
-                f"Parts are: {', '.join(PARTS)}.",
-                "Write e.g. prompt: question, completion: answer",
-            )
-        columns[part] = name
-    return columns
+    return None if typed is None else parse_columns(typed)

@@ -28,6 +28,11 @@ def overview_lines(stats: dict[str, Any] | None, problems: ProblemBook, length: 
     """
     if stats is None:
         return [_line("rows", "being read and checked ..."), *_problem_lines(problems)]
+    return [*stats_lines(stats, length), *_problem_lines(problems)]
+
+
+def stats_lines(stats: dict[str, Any], length: int) -> list[Paragraph]:
+    """The figures of core.data.statistics."""
     lines = [_line("rows", _rows(stats))]
     for name, key in (("tokens", "tokens"), ("trained", "trained_tokens"), ("turns", "turns")):
         if stats.get(key):
@@ -35,10 +40,10 @@ def overview_lines(stats: dict[str, Any] | None, problems: ProblemBook, length: 
     if "total_tokens" in stats:
         lines.append(_line("an epoch", _totals(stats, length)))
     else:
-        lines.append(_line("tokens", "unknown: the model is not on this machine (m chooses one)"))
+        lines.append(_line("tokens", "unknown without a model on this machine"))
     if stats["labels"]:
         lines.append(_line("labels", _labels(stats["labels"])))
-    return [*lines, *_problem_lines(problems)]
+    return lines
 
 
 def _line(name: str, text: str) -> Paragraph:

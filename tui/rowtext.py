@@ -31,6 +31,11 @@ class Styles:
         self.warning = warning
         self.muted = muted
 
+    @classmethod
+    def plain(cls) -> Styles:
+        """Without colours, for text that is printed."""
+        return cls(Style(), Style(), Style(), Style())
+
 
 def problem_lines(problems: Iterable[Problem], styles: Styles) -> list[Paragraph]:
     """Each problem with its line, its cause and its remedy."""

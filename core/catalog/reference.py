@@ -169,3 +169,19 @@ def why_refused(names: set[str]) -> str:
     if any(name.endswith((".bin", ".pt", ".pth")) for name in names):
         return "Only safetensors are read: .bin and .pt files are pickles, which can run code when opened."
     return "A model is config.json, tokenizer.json and weights as safetensors."
+
+
+def folder_here(model: str) -> Path:
+    """A model's files on this machine.
+
+    Raises:
+        ModelError: it is unknown, or not fetched yet.
+    """
+    folder = cached(resolve(model))
+    if folder is None:
+        raise ModelError(
+            f"{model} is not on this machine yet.",
+            "Tokens need the model's tokenizer and chat template.",
+            f"Fetch it with `finetui models fetch {model}`, or choose another.",
+        )
+    return folder

@@ -7,20 +7,19 @@ unpacked copy. Ops:
     unpack   path -> chunks {"bytes", "total"}, then {"plain": path}
     render   path, lines [[row from 0, line from 1, first byte, byte after], ...], model_folder, chat_template?,
              sequence_length?, apart? -> one dict a row: {"row", "tokens": [[text, trained, [ids], mark], ...],
-             "token_count", "trained_count", "cut_at"} or {"row", "error"}; mark is "end" for a turn-end token, "boundary" for the
-             first token of an answer that is tokenised apart, else empty
+             "token_count", "trained_count", "cut_at"} or {"row", "error"}; mark is "end" for a turn-end token,
+             "boundary" for the first token of an answer that is tokenised apart, else empty
     check    path, options? -> chunks {"problems", "bytes", "total"}, then the counts
     stats    path, sample?, model_folder?, chat_template?, sequence_length? -> see core.data.statistics
     filter   path, query, model_folder?, ... -> chunks {"rows", "scanned", "total"}, then {"found"}
-    preview  path, steps, limit -> what the repairs would change
-    repair   path, steps, target, overwrite? -> chunks {"bytes", "total"}, then the report
-    split    path, train, validation, ... -> the report
+    preview  path (packed or not), steps, limit, model_folder?, ... -> [{"row", "diff"}] of what would change
+    repair   path (packed or not), steps, target, overwrite?, ... -> chunks {"bytes", "total"}, then the report
+    split    path (packed or not), train, validation, ... -> chunks {"bytes", "total"}, then the report
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from core.pipes import Request, serve
 
 if TYPE_CHECKING:
-    from core.data.rendering import Rendered, Renderer
+    from core.data.rendering import Renderer
+    from core.data.repair import Context
 
 _PROBLEMS_IN_CHUNK = 200
 _BYTES_IN_CHUNK = 8 << 20
@@ -62,90 +62,14 @@ def render(
         DataError: the file can't be read.
         RenderingError: the model has no tokenizer or no usable template.
     """
-    from core.data.formats import format_of
-    from core.data.problems import DataError, Place
-    from core.data.rows import parse_row
-    from core.data.sandbox import RenderingError
+    from core.data.tokenview import TokenView
 
-    renderer = _renderer(model_folder, chat_template)
-    format = format_of(Path(path), name)
+    view = TokenView(_renderer(model_folder, chat_template), sequence_length, apart)
     answers: list[dict[str, Any]] = []
-    for number, line, raw in _raw_rows(Path(path), lines):
+    for answer in view.rows(Path(path), name, lines, columns):
         request.check()
-        try:
-            row = parse_row(raw, format, Place(name or path, line, number + 1), columns)
-            answers.append(
-                {"row": number, **_as_runs(renderer, renderer.render(row), sequence_length, apart)}
-            )
-        except (DataError, RenderingError) as error:
-            answers.append({"row": number, "error": error.as_dict()})
+        answers.append(answer)
     return answers
-
-
-def _raw_rows(path: Path, lines: list[tuple[int, int, int, int]]) -> Iterator[tuple[int, int, bytes]]:
-    from core.data.files import file_error, open_file
-    from core.data.index import read_span
-
-    try:
-        file = open_file(path)
-    except OSError as error:
-        raise file_error(path, error) from error
-    try:
-        for number, line, start, end in lines:
-            yield number, line, read_span(file, path, start, end).strip(b" \t\r\n")
-    finally:
-        os.close(file)
-
-
-def _as_runs(
-    renderer: Renderer, rendered: Rendered, sequence_length: int | None, apart: bool
-) -> dict[str, Any]:
-    """The text in runs of tokens of one kind, or each token apart; control characters stay as they are."""
-    runs = _Runs(apart)
-    boundaries = frozenset(rendered.boundary)
-    position = 0
-    for place, (number, (start, end), trained) in enumerate(
-        zip(rendered.ids, rendered.offsets, rendered.trained, strict=True)
-    ):
-        if place == sequence_length:
-            runs.cut_at = len(runs.all)
-        if start > position:  # white space that a special token swallowed
-            runs.add(rendered.text[position:start], False, [], "")
-        mark = "end" if trained and number in renderer.turn_end_ids else ""
-        mark = "boundary" if place in boundaries else mark
-        runs.add(rendered.text[max(start, position) : end], trained, [number], mark)
-        position = max(position, end)
-    runs.add(rendered.text[position:], False, [], "")
-    return {
-        "tokens": runs.all,
-        "token_count": len(rendered.ids),
-        "trained_count": rendered.trained_tokens,
-        "cut_at": runs.cut_at,
-    }
-
-
-class _Runs:
-    """Runs of tokens; what is of the same kind and on the same side of the cut is joined."""
-
-    def __init__(self, apart: bool) -> None:
-        self.all: list[list[Any]] = []
-        self.cut_at: int | None = None
-        self._apart = apart
-
-    def add(self, text: str, trained: bool, ids: list[int], mark: str) -> None:
-        if not text and not ids:
-            return
-        if self._joins(trained, mark):
-            self.all[-1][0] += text
-            self.all[-1][2] += ids
-        else:
-            self.all.append([text, trained, ids, mark])
-
-    def _joins(self, trained: bool, mark: str) -> bool:
-        if self._apart or mark or not self.all or self.cut_at == len(self.all):
-            return False
-        _, before, _, mark_before = self.all[-1]
-        return bool(before == trained and mark_before != "end")
 
 
 def check(
@@ -234,6 +158,82 @@ def filter_rows(
     return {"found": count}
 
 
+def preview(
+    request: Request,
+    path: str,
+    steps: list[dict[str, Any]],
+    limit: int,
+    columns: Columns = None,
+    **model: Any,
+) -> list[dict[str, Any]]:
+    """The first changes that repairs would make, as diffs."""
+    from core.data.repair import Step, diff_lines
+    from core.data.repair import preview as changes
+
+    found = changes(
+        Path(path),
+        [Step.from_dict(step) for step in steps],
+        limit,
+        _context(columns, model),
+        lambda: request.cancelled,
+    )
+    return [{"row": change.row - 1, "diff": list(diff_lines(change))} for change in found]
+
+
+def repair(
+    request: Request,
+    path: str,
+    steps: list[dict[str, Any]],
+    target: str,
+    overwrite: bool = False,
+    columns: Columns = None,
+    **model: Any,
+) -> Generator[dict[str, int], None, dict[str, Any]]:
+    """Write the repaired rows to a new file."""
+    from core.data.repair import Step, write
+
+    report = yield from _with_progress(
+        lambda progress: write(
+            Path(path),
+            [Step.from_dict(step) for step in steps],
+            Path(target),
+            _context(columns, model),
+            overwrite,
+            progress,
+            lambda: request.cancelled,
+        )
+    )
+    answer: dict[str, Any] = report.as_dict()
+    return answer
+
+
+def split(
+    request: Request, path: str, train: str, validation: str, **how: Any
+) -> Generator[dict[str, int], None, dict[str, Any]]:
+    """Part a file in two."""
+    from core.data.prepare import split_file
+
+    report = yield from _with_progress(
+        lambda progress: split_file(
+            Path(path),
+            Path(train),
+            Path(validation),
+            on_progress=progress,
+            cancelled=lambda: request.cancelled,
+            **how,
+        )
+    )
+    answer: dict[str, Any] = report.as_dict()
+    return answer
+
+
+def _context(columns: Columns, model: dict[str, Any]) -> Context:
+    from core.data.repair import Context
+
+    folder = model.pop("model_folder", None)
+    return Context(columns=columns, model_folder=Path(folder) if folder else None, **model)
+
+
 def _with_progress(work: Callable[[Callable[[int, int], None]], Any]) -> Generator[dict[str, int], None, Any]:
     """Run something that reports by calling back, and yield its reports: it runs in a thread meanwhile."""
     import queue
@@ -277,4 +277,9 @@ def _load(folder: str, chat_template: str | None, changed: tuple[int, ...]) -> R
 
 
 if __name__ == "__main__":
-    serve({"unpack": unpack, "render": render, "check": check, "stats": stats, "filter": filter_rows})
+    serve(
+        {
+            "unpack": unpack, "render": render, "check": check, "stats": stats, "filter": filter_rows,
+            "preview": preview, "repair": repair, "split": split,
+        }
+    )  # fmt: skip

@@ -16,7 +16,7 @@ from tui.format import count, one_line, size
 from tui.roworder import RowOrder
 from tui.screens.base import ModeScreen
 from tui.widgets.records import Records, RowView
-from tui.widgets.rowpane import RowPane, model_folder
+from tui.widgets.rowpane import RowPane
 
 if TYPE_CHECKING:
     from core.pipes import PipeClient
@@ -249,11 +249,11 @@ class DataFile(ModeScreen):
 
     def _with_model(self) -> dict[str, Any]:
         """What the worker is told of the chosen model; nothing while it isn't on this machine."""
-        from core.catalog.reference import ModelError
+        from core.catalog.reference import ModelError, folder_here
 
         pane = self._pane
         try:
-            folder = str(model_folder(pane.model))
+            folder = str(folder_here(pane.model))
         except ModelError:
             return {}
         template = pane.template[1] if pane.template else None

@@ -13,7 +13,6 @@ from textual.widgets import Input
 from tui.format import count, one_line
 from tui.screens.data_file import DataFile
 from tui.widgets.field import Field
-from tui.widgets.rowpane import model_folder
 
 FILTER_HINT = 'words  "a text"  /regex/  role:system  tokens>2048  code:empty-answer  -not'
 
@@ -66,11 +65,13 @@ class DataList(DataFile):
             self._show_found("")
 
     async def _scan_rows(self, words: str, needs_model: bool) -> None:
+        from core.catalog.reference import folder_here
+
         file, pane = self.file, self._pane
         assert file is not None
         asked: dict[str, Any] = {"sequence_length": pane.sequence_length}
         if needs_model:
-            asked["model_folder"] = str(model_folder(pane.model))
+            asked["model_folder"] = str(folder_here(pane.model))
         async with self.data_worker() as client:
             async for kind, value in client.stream("filter", **file.request, query=words, **asked):
                 if self.file is not file:

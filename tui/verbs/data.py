@@ -1,4 +1,4 @@
-"""`finetui data open|check`."""
+"""`finetui data open|check`, and the other verbs of data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from tui.verbs import data_prepare, data_show
 from tui.verbs.output import EXIT_USER, errors_told, out, out_json, say
 
 if TYPE_CHECKING:
@@ -17,9 +18,16 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    data = typer.Typer(help="Look at data files and check them.", no_args_is_help=True, rich_markup_mode=None)
+    data = typer.Typer(
+        help="Look at data files, check, repair and part them.", no_args_is_help=True, rich_markup_mode=None
+    )
     data.command("open")(open_file)
     data.command("check")(check)
+    data.command("fix")(data_prepare.fix)
+    data.command("split")(data_prepare.split)
+    data.command("sample")(data_prepare.sample)
+    data.command("show")(data_show.show)
+    data.command("stats")(data_show.stats)
     app.add_typer(data, name="data")
 
 
@@ -48,19 +56,28 @@ def check(
         Literal["azure"] | None,
         typer.Option("--for", help="Also check the service's own rules.", show_default=False),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Which column is what, e.g. prompt=question,completion=answer.", show_default=False
+        ),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="Every check on every row, also over 200 MB.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what is wrong, by file and line, with a fix. Exits with 2 when there are errors."""
+    from core.catalog.reference import folder_here
+    from core.columns import parse_columns
     from core.data.check import Check, Options
     from core.data.check.report import report_lines
 
     with errors_told():
         options = Options(
-            model_folder=_folder(model) if model else None,
+            model_folder=folder_here(model) if model else None,
             sequence_length=sequence_length,
             azure=service == "azure",
             full=full,
+            columns=parse_columns(columns) if columns else None,
         )
         result = Check(files, options, validation or ())
         errors = warnings = 0
@@ -89,16 +106,3 @@ def _problems(check: Check) -> Iterator[Problem]:
         yield from check
     except DataError as error:
         yield error.problem
-
-
-def _folder(model: str) -> Path:
-    from core.catalog.reference import ModelError, cached, resolve
-
-    folder = cached(resolve(model))
-    if folder is None:
-        raise ModelError(
-            f"{model} is not on this machine yet.",
-            "Tokens need the model's tokenizer and chat template.",
-            f"Fetch it with `finetui models fetch {model}`.",
-        )
-    return folder

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.text import Text
 from textual import work
 
-from tui.format import count, visible
+from tui.format import count
 from tui.states import colour
 from tui.widgets.reading import Paragraph, ReadingPane
 
@@ -116,10 +115,11 @@ class RowPane(ReadingPane):
         Raises:
             FinetuiError: the model isn't there, or the row can't be rendered.
         """
+        from core.catalog.reference import folder_here
         from core.errors import FinetuiError
         from tui.datawork import new_worker
 
-        folder = model_folder(self.model)
+        folder = folder_here(self.model)
         while row >= len(file.index) and not file.index.complete:
             await asyncio.sleep(0.05)  # a row of the file's beginning is shown before it is in the index
         self._worker = self._worker or new_worker()
@@ -143,21 +143,3 @@ def _is_of_tokens(problem: Problem) -> bool:
     from core.data.codes import CODES
 
     return problem.severity == "error" and CODES[problem.code].tier == "tokens" and problem.code != CUT_OFF
-
-
-def model_folder(model: str) -> Path:
-    """A model's files on this machine.
-
-    Raises:
-        ModelError: it is unknown, or not fetched yet.
-    """
-    from core.catalog.reference import ModelError, cached, resolve
-
-    folder = cached(resolve(model))
-    if folder is None:
-        raise ModelError(
-            f"{visible(model)} is not on this machine yet.",
-            "Tokens need the model's tokenizer and chat template.",
-            f"Fetch it with `finetui models fetch {model}`, or choose another with m.",
-        )
-    return folder

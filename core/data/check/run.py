@@ -102,6 +102,8 @@ class Check:
         self._validation = list(validation)
         self._cancelled = cancelled or (lambda: False)
         self._files: list[FileCheck] = []
+        self.near_pairs: list[tuple[int, int]] = []
+        """(row, earlier row) of each near duplicate within one file, both from 1."""
         self.cores = 1
         self.every = 1
         self.rows = 0
@@ -309,6 +311,8 @@ class Check:
         for pair in near.pairs():
             (row, line, number), (first_row, _, other) = pair.place, pair.first
             named = self._named(number, other, first_row)
+            if number == other:
+                self.near_pairs.append((row, first_row))
             sentence = f"nearly the same as {named} (about {pair.similarity:.0%} of its runs of words)."
             place, severity = Place(self._files[number].title, line, row), CODES["near-duplicate"].severity
             fix = "Keep one of them, unless both are meant."
