@@ -95,7 +95,15 @@ ACTIONS: tuple[Action, ...] = (
     Action(
         "data.sort", "s", "Sort", "Sort the rows by length, longest first; again: as in the file", footer=True
     ),
+    Action(
+        "data.repair",
+        "r",
+        "Repair",
+        "Repair rows: choose, look at the changes, write a new file",
+        footer=True,
+    ),
     Action("data.use", "f", "Fine-tune", "Set up a run on this file", footer=True),
+    Action("data.split", "p", "Split", "Part the file into training and validation rows"),
     Action("data.go_to", "colon", "Go to", "Go to a row by its number"),
     Action("data.toggle_ids", "i", "Ids", "Show each token's id behind it"),
     Action("data.template", "x", "Template", "Show the rows under another chat template"),

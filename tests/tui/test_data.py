@@ -30,6 +30,7 @@ async def checked(pilot: Pilot[None], app: FinetuiApp) -> None:
     """The file is read and checked."""
     screen = screen_of(app)
     await until(pilot, lambda: screen.file is not None and screen.file.problems.done, "the check")
+    await until(pilot, lambda: screen.stats is not None, "the figures")
     await pilot.pause()
 
 

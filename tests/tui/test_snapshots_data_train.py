@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from tests.core.data.check.making import chat, clean, write
 from tests.tui.driving import press, rows_file, shown, tiny_model, until
 from tests.tui.test_data import checked, screen_of
 from tests.tui.test_train import FixedBackend, backend, form_of, ready
 from tests.tui.test_train import screen_of as train_of
 from tui.app import FinetuiApp
+from tui.screens.repair import Repair
 
 __all__ = ["backend"]
 
@@ -74,6 +76,71 @@ def test_data_tokens(
         await checked(pilot, app)
         screen_of(app)._pane.model = "./tiny"
         await steps("j t", "⟦answer 2 [link=x]y<|im_end|>■⟧↵")(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=run)
+
+
+def wide_rows(path: Path) -> Path:
+    """Rows in scripts two cells wide, with joined emoji and combining marks."""
+    pairs = [
+        ("你好，我想退款，可以帮我吗？" * 4, "好的，请告诉我您的订单号。"),
+        ("👩‍👩‍👧‍👦 family, 🇩🇪 flag, 👍🏽 skin", "🎉 done"),
+        ("e\u0301 combining, नमस्ते दुनिया, مرحبا بالعالم", "سلام"),
+        ("ｆｕｌｌ ｗｉｄｔｈ 한국어 문장입니다", "네"),
+    ]
+    return write(path, *(chat(*pair) for pair in pairs * 3))
+
+
+def hostile_rows(path: Path) -> Path:
+    """Rows that would act on a terminal or on markup, and a line of a megabyte."""
+    rows: list[object] = [
+        chat("[bold red]markup[/] [/nope] [link=file:///etc/passwd]x", "[@click=app.quit]no[/]"),
+        chat("\x1b[2J\x1b[31mcleared\x1b]0;title\x07\x9b31m", "bell \x07 back\b\b\b tab\tend"),
+        chat("right to left \u202e override \u2066 isolate", "zero\u200bwidth \ufeff mark"),
+        chat("long " * 200_000, "short"),
+        '{"messages": "\x1b[31m[bold]not a list"}',
+        '{"broken \x1b[31m',
+    ]
+    return write(path, *rows, *map(clean, range(8)))
+
+
+@sizes
+def test_data_wide(snap_compare: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    app = FinetuiApp(mode="data", file=wide_rows(tmp_path / "wide.jsonl"))
+    assert snap_compare(app, terminal_size=size, run_before=steps("j", "2 / 12"))
+
+
+@sizes
+def test_data_hostile(snap_compare: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    app = FinetuiApp(mode="data", file=hostile_rows(tmp_path / "hostile.jsonl"))
+    assert snap_compare(app, terminal_size=size, run_before=steps("j", "2 / 14", "(a row of 1.0 MB"))
+
+
+@sizes
+def test_data_cut(
+    snap_compare: Any, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens with the cut of the sequence length and their ids."""
+    tiny_model(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    app = FinetuiApp(mode="data", file=rows_file(tmp_path / "support.jsonl"))
+
+    async def run(pilot: Pilot[Any]) -> None:
+        await checked(pilot, app)
+        screen_of(app)._pane.model, screen_of(app)._pane.sequence_length = "./tiny", 13
+        await steps("t i", "cut here: 13 tokens", "<|im_end|>■ 2 ⟧")(pilot)
+
+    assert snap_compare(app, terminal_size=size, run_before=run)
+
+
+@sizes
+def test_data_repair(snap_compare: Any, size: tuple[int, int], tmp_path: Path) -> None:
+    app = FinetuiApp(mode="data", file=rows_file(tmp_path / "support.jsonl"))
+
+    async def run(pilot: Pilot[Any]) -> None:
+        await steps("n r")(pilot)
+        await until(pilot, lambda: isinstance(app.screen, Repair))
+        await steps("j enter", "row 5 (line 5), dropped")(pilot)
 
     assert snap_compare(app, terminal_size=size, run_before=run)
 

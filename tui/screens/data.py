@@ -38,6 +38,8 @@ _NEED_ROWS = frozenset(
         "sort",
         "go_to",
         "template",
+        "repair",
+        "split",
     )
 )
 
@@ -210,6 +212,37 @@ class DataScreen(DataList):
         )
         if columns is not None:
             self.open_path(file.path, columns or None)
+
+    @work
+    async def action_repair(self) -> None:
+        from tui.screens.repair import Repair
+
+        file = self.file
+        assert file is not None
+        dialog = Repair(file, self.row, self.data_worker, self.with_model())
+        path = await self.app.push_screen_wait(dialog)
+        if path is not None:
+            self.open_path(path, file.columns)
+
+    @work
+    async def action_split(self) -> None:
+        from core.errors import FinetuiError
+        from tui.widgets.splitting import Splitting
+
+        file = self.file
+        assert file is not None
+        how = await self.app.push_screen_wait(Splitting(file.path))
+        if how is None:
+            return
+        try:
+            async with self.data_worker() as client:
+                report = await client.call("split", path=str(file.path), columns=file.columns, **how)
+        except FinetuiError as error:
+            self.finetui.show_error(error)
+            return
+        words = ", ".join(f"{count(rows)} in {Path(path).name}" for path, rows in report["written"].items())
+        left = f"; {count(report['left_out'])} can't be used" if report["left_out"] else ""
+        self.finetui.notify(f"rows: {words}{left}")
 
     def action_use(self) -> None:
         assert self.file is not None

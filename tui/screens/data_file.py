@@ -228,7 +228,7 @@ class DataFile(ModeScreen):
                 raise
 
     async def _take_check(self, file: RowFile, client: PipeClient) -> None:
-        frames = client.stream("check", **file.request, options=self._with_model())
+        frames = client.stream("check", **file.request, options=self.with_model())
         async with aclosing(frames):
             async for kind, value in frames:
                 if self.file is not file:
@@ -242,12 +242,12 @@ class DataFile(ModeScreen):
         self.refresh_bindings()
 
     async def _measure(self, file: RowFile, client: PipeClient) -> None:
-        stats = await client.call("stats", **file.request, **self._with_model())
+        stats = await client.call("stats", **file.request, **self.with_model())
         if self.file is file:
             self.stats = stats
             self.show_overview()
 
-    def _with_model(self) -> dict[str, Any]:
+    def with_model(self) -> dict[str, Any]:
         """What the worker is told of the chosen model; nothing while it isn't on this machine."""
         from core.catalog.reference import ModelError, folder_here
 

@@ -75,6 +75,7 @@ class Records(ScrollView, can_focus=True):
     def clear(self) -> None:
         """No rows, cursor at the top."""
         self.count = self.cursor = 0
+        self._strips.clear()
         self.scroll_to(y=0, animate=False)
         self.grow(0)
 

@@ -7,5 +7,6 @@ from core.data.repair.run import Change, Context, Report, preview, write
 from core.data.repair.steps import NAMES, RepairError, Step, in_order, steps_for
 
 __all__ = [
-    "NAMES", "Change", "Context", "RepairError", "Report", "Step", "diff_lines", "in_order", "preview", "steps_for", "write",
+    "NAMES", "Change", "Context", "RepairError", "Report", "Step", "diff_lines", "in_order", "preview", "steps_for",
+    "write",
 ]  # fmt: skip
