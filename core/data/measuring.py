@@ -9,9 +9,9 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from core.data.conversation import Conversation
+from core.data.layout import Layout
 from core.data.rendering import Rendered, Renderer
 from core.data.sandbox import RenderingError
-from core.data.template import Layout
 
 if TYPE_CHECKING:
     from tokenizers import Encoding

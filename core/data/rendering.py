@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data.conversation import Conversation, Message
+from core.data.layout import Layout, Region
 from core.data.sandbox import RenderingError
-from core.data.template import ChatTemplate, Layout, Region
+from core.data.template import ChatTemplate
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer

@@ -10,49 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.data.conversation import Message, ToolCall
+from core.data.layout import Layout, Plan, Region, Skeleton, Slot
 from core.data.sandbox import RenderingError, compile_template
+from core.data.transparency import is_transparent
 
 _SKELETONS_KEPT = 1024
-
-
-class Region(NamedTuple):
-    """What an assistant turn trains: characters `start` to `end`, its turn-end token included."""
-
-    message: int
-    start: int
-    end: int
-
-
-class Layout(NamedTuple):
-    """A conversation's text and, in order of place, the region of each assistant turn."""
-
-    text: str
-    regions: list[Region]
-
-
-class _Slot(NamedTuple):
-    """Where a message's content stands between the template's own texts.
-
-    `before` is the template's text since the previous slot. For an assistant turn `lead` counts the
-    characters from the end of the generation prompt to the content, `tail` those from the content to the end
-    of the turn-end token.
-    """
-
-    message: int
-    before: str
-    lead: int
-    tail: int
-
-
-@dataclass(frozen=True)
-class _Skeleton:
-    slots: tuple[_Slot, ...]
-    after: str
 
 
 _Shape = tuple[tuple[str, bool], ...]
@@ -74,7 +40,9 @@ class ChatTemplate:
         self._named_tokens = named_tokens
         self._special = _alternatives(specials)
         self._compiled = compile_template(source, now or datetime.now())
-        self._skeletons: dict[_Shape, _Skeleton] = {}
+        self._skeletons: dict[_Shape, Skeleton] = {}
+        self._plans: dict[_Shape, Plan | None] = {}
+        self._transparent = is_transparent(self._compiled.environment, source)
 
     def text(
         self,
@@ -126,13 +94,46 @@ class ChatTemplate:
             RenderingError: as `text`, or the template drops, repeats or rewrites a message, or leaves a turn
                 open.
         """
+        more = bool(tools) or any(map(_has_more, messages))
+        if self._transparent and not more:
+            self._refuse_special_tokens(messages, where)
+            layout = self._assembled(messages)
+            if layout is not None:
+                return layout
         text = self.text(messages, where, tools=tools)
-        if tools or any(map(_has_more, messages)):
+        if more:
             return Layout(text, self._by_turns(messages, text, where, tools))
         regions = _fit(self._skeleton(messages, where), text, messages)
         if regions is None:
             regions = self._by_prompts(messages, text, where)
         return Layout(text, regions)
+
+    def _assembled(self, messages: Sequence[Message]) -> Layout | None:
+        """The layout put together without running the template, which only writes contents down; None where that
+        can't be: it refuses these roles, or there is an empty answer, whose place no sentinel tells.
+        """
+        shape = tuple((item.role, not item.content) for item in messages)
+        if ("assistant", True) in shape:
+            return None
+        plan = self._plans.get(shape)
+        if plan is None:
+            if len(self._plans) >= _SKELETONS_KEPT:
+                self._plans.clear()
+            plan = self._plans[shape] = self._plan(shape)
+        return plan.filled(messages) if plan else None
+
+    def _plan(self, shape: _Shape) -> Plan | None:
+        try:
+            skeleton = self._learn(shape, "")
+            edged = [
+                {"role": role, "content": "" if empty else f"\n {_sentinel(number)} \n"}
+                for number, (role, empty) in enumerate(shape)
+            ]
+            text = self._render(edged, "")
+        except RenderingError:
+            return None
+        trimmed = tuple(f"\n {_sentinel(slot.message)} \n" not in text for slot in skeleton.slots)
+        return Plan(skeleton, trimmed)
 
     def _by_prompts(self, messages: Sequence[Message], text: str, where: str) -> list[Region]:
         """Regions from the prompt of each answer: the answer must follow it word for word."""
@@ -212,7 +213,9 @@ class ChatTemplate:
 
     def _refuse_special_tokens(self, messages: Sequence[Message], where: str) -> None:
         for number, message in enumerate(messages, 1):
-            content = message.content + "".join(_call_text(call) for call in message.tool_calls)
+            content = message.content
+            if message.tool_calls:
+                content += "".join(map(_call_text, message.tool_calls))
             if found := self._special.search(content):
                 raise RenderingError(
                     f"{where}: message {number} ({message.role}) contains {found.group()!r}.",
@@ -221,7 +224,7 @@ class ChatTemplate:
                     "special-token",
                 )
 
-    def _skeleton(self, messages: Sequence[Message], where: str) -> _Skeleton:
+    def _skeleton(self, messages: Sequence[Message], where: str) -> Skeleton:
         shape = tuple((item.role, not item.content and item.role != "assistant") for item in messages)
         if shape not in self._skeletons:
             if len(self._skeletons) >= _SKELETONS_KEPT:
@@ -229,7 +232,7 @@ class ChatTemplate:
             self._skeletons[shape] = self._learn(shape, where)
         return self._skeletons[shape]
 
-    def _learn(self, shape: _Shape, where: str) -> _Skeleton:
+    def _learn(self, shape: _Shape, where: str) -> Skeleton:
         """Render sentinels in place of contents; a turn without content is template text."""
         turns = [
             {"role": role, "content": "" if empty else _sentinel(number)}
@@ -250,8 +253,8 @@ class ChatTemplate:
                 limit = places[order + 1][0] if order + 1 < len(places) else len(text)
                 lead = self._lead(turns, number, text, start)
                 tail = self._tail(text, ends[order], limit, where)
-            slots.append(_Slot(number, before, lead, tail))
-        return _Skeleton(tuple(slots), text[ends[-1] if ends else 0 :])
+            slots.append(Slot(number, before, lead, tail))
+        return Skeleton(tuple(slots), text[ends[-1] if ends else 0 :])
 
     def _lead(self, turns: Sequence[dict[str, Any]], number: int, text: str, start: int) -> int:
         """Characters from the end of the generation prompt to the content: the model writes them."""
@@ -282,7 +285,7 @@ def _place(text: str, sentinel: str, where: str, number: int, role: str) -> int:
     return text.index(sentinel)
 
 
-def _fit(skeleton: _Skeleton, text: str, messages: Sequence[Message]) -> list[Region] | None:
+def _fit(skeleton: Skeleton, text: str, messages: Sequence[Message]) -> list[Region] | None:
     """The regions of a text that is the skeleton filled with the messages' contents; None if it is not."""
     regions: list[Region] = []
     position = 0
@@ -297,9 +300,9 @@ def _fit(skeleton: _Skeleton, text: str, messages: Sequence[Message]) -> list[Re
     return regions if text[position:] == skeleton.after else None
 
 
-def _following(skeleton: _Skeleton) -> list[str]:
+def _following(skeleton: Skeleton) -> list[str]:
     """The template's text after each slot."""
-    return [slot.before for slot in skeleton.slots[1:]] + [skeleton.after]
+    return [*(slot.before for slot in skeleton.slots[1:]), skeleton.after] if skeleton.slots else []
 
 
 def _content_end(text: str, start: int, content: str, following: str) -> int | None:

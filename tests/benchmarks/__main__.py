@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import cores, journal, lines, paint
+from tests.benchmarks import cores, data, journal, lines, paint
 
 ALL: dict[str, Callable[[], None]] = {
     "paint": paint.main,
     "lines": lines.main,
     "journal": journal.main,
     "cores": cores.main,
+    "data": data.main,
 }
 
 if __name__ == "__main__":

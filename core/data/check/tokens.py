@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from core.data.check.scan import Row
 from core.data.codes import CODES
 from core.data.conversation import Conversation
+from core.data.measuring import Measure, measure_many
 from core.data.problems import Problem
-from core.data.rendering import Rendered, Renderer, RenderingError
+from core.data.rendering import Renderer
+from core.data.sandbox import RenderingError
 
 
 def token_problems(
@@ -19,20 +21,16 @@ def token_problems(
     tokens = 0
     conversations = [row.as_conversation(title) for row in rows]
     for row, conversation, measure in zip(
-        rows, conversations, _measures(renderer, conversations), strict=True
+        rows, conversations, measure_many(renderer, conversations), strict=True
     ):
         if isinstance(measure, RenderingError):
             problems.append(_refusal(row, conversation, measure, title))
         else:
-            tokens += len(measure.ids)
+            tokens += measure.tokens
             problems += _length_problems(row, measure, title, sequence_length)
+            if measure.straddles:
+                problems.append(_boundary(row, title))
     return problems, tokens
-
-
-def _measures(
-    renderer: Renderer, conversations: Sequence[Conversation]
-) -> Iterator[Rendered | RenderingError]:
-    return renderer.render_many(conversations)
 
 
 def _refusal(row: Row, conversation: Conversation, error: RenderingError, title: str) -> Problem:
@@ -44,22 +42,29 @@ def _refusal(row: Row, conversation: Conversation, error: RenderingError, title:
     )
 
 
-def _length_problems(row: Row, measure: Rendered, title: str, sequence_length: int) -> Iterator[Problem]:
-    place, tokens = row.place(title), len(measure.ids)
-    if tokens > sequence_length:
-        cut = tokens - sequence_length
-        if any(measure.trained) and not any(measure.trained[:sequence_length]):
-            sentence = (
-                f"the first answer starts after the sequence length of {sequence_length:,} tokens "
-                f"(the row has {tokens:,}), so the row trains nothing."
-            )
-            yield place.problem(
-                "answer-cut-off", sentence, "Shorten the row, raise sequence_length, or drop it."
-            )
-        else:
-            sentence = (
-                f"the row has {tokens:,} tokens, the sequence length is {sequence_length:,}: "
-                f"its last {cut:,} are cut off."
-            )
-            fix, severity = "Raise sequence_length, or shorten or drop the row.", CODES["too-long"].severity
-            yield place.problem("too-long", sentence, fix, severity=severity)
+def _boundary(row: Row, title: str) -> Problem:
+    return row.place(title).problem(
+        "boundary-token",
+        "a token would straddle a prompt and its answer; they are tokenised apart.",
+        "Begin the answer without white space.",
+        severity=CODES["boundary-token"].severity,
+    )
+
+
+def _length_problems(row: Row, measure: Measure, title: str, sequence_length: int) -> Iterator[Problem]:
+    place, tokens = row.place(title), measure.tokens
+    if tokens <= sequence_length:
+        return
+    if measure.trained and not measure.trained_within(sequence_length):
+        sentence = (
+            f"the first answer starts after the sequence length of {sequence_length:,} tokens "
+            f"(the row has {tokens:,}), so the row trains nothing."
+        )
+        yield place.problem("answer-cut-off", sentence, "Shorten the row, raise sequence_length, or drop it.")
+        return
+    sentence = (
+        f"the row has {tokens:,} tokens, the sequence length is {sequence_length:,}: "
+        f"its last {tokens - sequence_length:,} are cut off."
+    )
+    fix, severity = "Raise sequence_length, or shorten or drop the row.", CODES["too-long"].severity
+    yield place.problem("too-long", sentence, fix, severity=severity)

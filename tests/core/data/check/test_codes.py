@@ -206,6 +206,20 @@ def test_rows_longer_than_the_sequence_length(tmp_path: Path, make_model: Callab
     assert found == [("too-long", "warning", 13), ("answer-cut-off", "error", 14)]
 
 
+def test_a_token_that_straddles_prompt_and_answer(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    path = write_with(tmp_path / "a.jsonl", chat("Hi", "\nHello"), chat("Hi", "Hello"))
+    problems = check_with(make_model("qwen2.5"), path)
+    assert [(item.code, item.severity, item.line) for item in problems] == [("boundary-token", "warning", 13)]
+
+
+def test_a_row_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("core.data.jsontext", "core.data.check.scan", "core.data.check.block"):
+        monkeypatch.setattr(f"{module}.MAX_LINE_BYTES", 2000)
+    path = write_with(tmp_path / "a.jsonl", chat("Hi", "x" * 3000), chat("Hi", "short"))
+    found = [(item.code, item.severity, item.line) for item in Check(path, Options(cores=1))]
+    assert found == [("line-too-long", "error", 13)]
+
+
 def test_the_tokens_are_counted(tmp_path: Path, make_model: Callable[..., Path]) -> None:
     check = Check(write_with(tmp_path / "a.jsonl"), Options(model_folder=make_model("smollm2")))
     assert list(check) == []
@@ -220,5 +234,6 @@ def test_every_code_is_tried() -> None:
         "template-refuses", "role-not-in-template", "turn-rewritten", "too-long", "answer-cut-off",
         "wrong-task",
     }  # fmt: skip
+    elsewhere |= {"line-too-long", "boundary-token"}
     untried = CODES.keys() - ROWS.keys() - AZURE.keys() - elsewhere
-    assert untried == {"line-too-long", "boundary-token"}
+    assert not untried
