@@ -30,7 +30,7 @@ def make(path: Path, rows: int) -> None:
     """Rows of three turns, all different; one in a thousand has an e-mail address."""
     rng = random.Random(0)
     words = re.findall(r"[A-Za-z']+", train_path().read_text())
-    texts = [" ".join(rng.choices(words, k=rng.randint(16, 60))) for _ in range(4000)]
+    texts = [" ".join(rng.choices(words, k=rng.randint(14, 54))) for _ in range(4000)]
     with path.open("w") as file:
         for row in range(rows):
             one, two, three = texts[row % 4000], texts[row * 7 % 3989], texts[row * 13 % 3967]
