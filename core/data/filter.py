@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.data.blocks import Block, blocks, rows_in
 from core.data.check.rows import row_problems
-from core.data.check.scan import Row, read_value
+from core.data.check.scan import Row, Scanner
 from core.data.codes import CODES, Tier
 from core.data.files import file_error, open_file
 from core.data.formats import Format, format_of
@@ -65,6 +65,8 @@ class Filter:
         self.scanned = 0
         self.format: Format = format_of(path, name)
         self.tiers: frozenset[Tier] = frozenset(CODES[code].tier for code in query.codes)
+        self._scanner = Scanner(str(path), self.format, columns)
+        self._needs_rows = any(_needs_row(term) for term in query.terms)
         self._required = _required_texts(query) if self.format.kind in ("jsonl", "array") else ()
         self._refuse()
 
@@ -104,14 +106,20 @@ class Filter:
             raw = read_span(file, self.path, block.start, block.end, block.end - block.start)
             if not self._may_match(raw):
                 return []
-        looks = [
-            Look(self, place, raw)
+        placed = [
+            (place, raw)
             for place, raw in rows_in(file, self.path, block)
             if raw and not raw.isspace() and (not self._required or self._may_match(raw))
         ]
+        looks = self._read(placed) if self._needs_rows else [Look(self, *item, None) for item in placed]
         if self.query.needs_tokens:
             self._measure(looks)
         return [look.place.row - 1 for look in looks if look.matches()]
+
+    def _read(self, placed: list[tuple[Place, bytes]]) -> list[Look]:
+        raws = ((place.row, place.line, raw) for place, raw in placed)
+        rows = self._scanner.rows(raws, doubtful=False, found=[])
+        return [Look(self, place, raw, row) for (place, raw), row in zip(placed, rows, strict=True)]
 
     def _may_match(self, raw: bytes) -> bool:
         """False only where a text that is required is surely not in these bytes."""
@@ -130,12 +138,13 @@ class Filter:
 
 
 class Look:
-    """One row, read as far as the filter asks."""
+    """One row; `row` is None where the filter does not ask for anything in it."""
 
-    def __init__(self, filter: Filter, place: Place, raw: bytes) -> None:
+    def __init__(self, filter: Filter, place: Place, raw: bytes, row: Row | None) -> None:
         self._filter = filter
         self.place = place
         self.raw = raw
+        self.row = row
         self.measure: Measure | None = None
 
     def matches(self) -> bool:
@@ -148,8 +157,7 @@ class Look:
         if term.kind == "text":
             return any(term.text in content.lower() for content in self.contents)
         if term.kind == "pattern":
-            pattern = re.compile(term.text)
-            return any(pattern.search(content) for content in self.contents)
+            return any(map(re.compile(term.text).search, self.contents))
         if term.kind == "number":
             number = self._number(term.name)
             return number is not None and COMPARE[term.sign](number, float(term.text))
@@ -165,15 +173,10 @@ class Look:
             return None
 
     @cached_property
-    def row(self) -> Row | None:
-        if self.value is None:
-            return None
-        return read_value(self.value, self.place, len(self.raw), self._filter.columns)[0]
-
-    @cached_property
     def contents(self) -> tuple[str, ...]:
         """The row's texts; of one that can't be read its bytes."""
-        return self.row.contents if self.row is not None else (self.raw.decode("utf-8", "replace"),)
+        found = self.row.contents if self.row is not None else ()
+        return found or (self.raw.decode("utf-8", "replace"),)
 
     def _number(self, name: str) -> float | None:
         if name in ("line", "row"):
@@ -182,8 +185,9 @@ class Look:
             return None if self.measure is None else float(getattr(self.measure, name))
         if name == "chars":
             return sum(map(len, self.contents))
-        conversation = self.row.as_conversation("") if self.row is not None and self.row.usable else None
-        return None if conversation is None else len(conversation.messages)
+        if self.row is None or not self.row.usable:
+            return None
+        return len(self.row.conversation.messages if self.row.conversation else self.row.roles)
 
     def _names(self, name: str) -> set[str]:
         if name == "code":
@@ -209,6 +213,13 @@ class Look:
             self.value, self.place, filter.tiers, filter.columns, filter.renderer, filter.sequence_length
         )
         return {problem.code for problem in problems}
+
+
+def _needs_row(term: Term) -> bool:
+    """Whether a condition is on what is in a row, as its shape says."""
+    if term.kind == "number":
+        return term.name not in ("line", "row")
+    return term.kind != "field" and term.name != "code"
 
 
 def _at(value: Any, path: list[str]) -> Iterator[str]:
