@@ -94,8 +94,13 @@ def check(
             out_json(found)
         for line in report_lines(result):
             say(line)
-        say(f"{errors} errors, {warnings} warnings in {len(files) + len(validation or ())} files")
+        number = len(files) + len(validation or ())
+        say(f"{_counted(errors, 'error')}, {_counted(warnings, 'warning')} in {_counted(number, 'file')}")
         raise typer.Exit(EXIT_USER if errors else 0)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _problems(check: Check) -> Iterator[Problem]:

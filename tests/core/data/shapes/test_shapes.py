@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.columns import PARTS
-from core.data.conversation import Conversation, Message, ToolCall
+from core.data.conversation import Message, ToolCall
 from core.data.problems import DataError, Place
-from core.data.rows import read_rows
 from core.data.shapes import SHAPES, convert, detect, read, to_messages
 
 PLACE = Place("rows.jsonl", 7, 7)
@@ -255,28 +252,3 @@ def test_any_object_is_a_conversation_or_has_a_problem_that_says_why(value: dict
     conversation, problems = read(value, PLACE)
     assert (conversation is None) == any(problem.severity == "error" for problem in problems)
     assert all(problem.sentence and problem.fix for problem in problems)
-
-
-SHARED = Path(os.environ.get("FINETUI_SHARED_DATA", Path(__file__).parents[5] / "shared" / "data"))
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "rows"),
-    [
-        ("alpaca_en_demo.json", "alpaca", 999),
-        ("glaive_toolcall_en_demo.json", "sharegpt", 300),
-        ("dpo_en_demo.json", "preference", 299),
-        ("azure_chat_train.jsonl", "messages", 79),
-        ("azure_text_generation_train.jsonl", "prompt-completion", 333),
-        ("yelp_sentiment.csv", "text-label", 499),
-        ("swift_chatml.jsonl", "messages", 3),
-        ("swift_sharegpt.jsonl", "conversation-pairs", 3),
-    ],
-)
-def test_files_of_other_tools(name: str, shape: str, rows: int) -> None:
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there")
-    found = list(read_rows(path))
-    assert all(isinstance(row, Conversation) and row.shape == shape for row in found)
-    assert len(found) == rows
