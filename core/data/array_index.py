@@ -10,6 +10,7 @@ from array import array
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from core.data.files import BLANKS
 from core.data.index import RowIndex, read_span
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 _QUOTE, _BACKSLASH, _NEWLINE = 0x22, 0x5C, 0x0A
 _COMMA = 2
-_BLANKS = b" \t\r\n"
 _LOOK_BYTES = 4096
 
 
@@ -82,7 +82,7 @@ class ArrayIndex(RowIndex):
         start = self._edges[-1] + 1
         while start < self._scanned:
             piece = read_span(self._file, self.path, start, min(start + _LOOK_BYTES, self._scanned))
-            if piece.strip(_BLANKS):
+            if piece.strip(BLANKS):
                 self._edges.append(self._scanned)
                 self._lines.append(self._newlines)
                 return
@@ -93,7 +93,7 @@ class ArrayIndex(RowIndex):
         return 0 if rows == 1 and self.complete and self._is_blank(0) else rows
 
     def _is_blank(self, number: int) -> bool:
-        return not self._beginning(number).strip(_BLANKS)
+        return not self._beginning(number).strip(BLANKS)
 
     def _beginning(self, number: int) -> bytes:
         return read_span(self._file, self.path, *self._span(number), _LOOK_BYTES)
@@ -110,12 +110,12 @@ class ArrayIndex(RowIndex):
 
     def _line(self, number: int) -> int:
         head = self._beginning(number)
-        blank = len(head) - len(head.lstrip(_BLANKS))
+        blank = len(head) - len(head.lstrip(BLANKS))
         return 1 + self._lines[number] + head[:blank].count(b"\n")
 
     def raw(self, number: int, limit: int = 64 << 20) -> bytes:
         """A row without the blanks around it; see RowIndex.raw."""
-        return super().raw(number, limit).strip(_BLANKS)
+        return super().raw(number, limit).strip(BLANKS)
 
     def _may_grow(self) -> bool:
         return False

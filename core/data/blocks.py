@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from core.data.files import MAX_LINE_BYTES, file_error, open_file
+from core.data.files import BLANKS, MAX_LINE_BYTES, file_error, open_file
 from core.data.formats import Format
 from core.data.index import RowIndex, open_index, read_span
 from core.data.problems import Place
@@ -117,7 +117,7 @@ def rows_in(file: int, path: Path, block: Block) -> Iterator[tuple[Place, bytes]
     name = str(path)
     if block.spans:
         for number, (start, end, line) in enumerate(block.spans, block.row):
-            yield Place(name, line, number), read_span(file, path, start, end).strip(b" \t\r\n")
+            yield Place(name, line, number), read_span(file, path, start, end).strip(BLANKS)
         return
     raw = read_span(file, path, block.start, block.end, max(block.end - block.start, MAX_LINE_BYTES))
     for line, row in zip(count(block.line), raw.split(b"\n"), strict=False):

@@ -11,6 +11,8 @@ from pathlib import Path
 from core.data.problems import DataError, Problem
 
 MAX_LINE_BYTES = 64 << 20
+BLANKS = b" \t\r\n"
+"""The white space of JSON: a line of nothing else is no row."""
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -13,7 +13,7 @@ from core.data.blocks import Block, blocks, rows_in
 from core.data.check.rows import row_problems
 from core.data.check.scan import Row, Scanner
 from core.data.codes import CODES, Tier
-from core.data.files import file_error, open_file
+from core.data.files import BLANKS, file_error, open_file
 from core.data.formats import Format, format_of
 from core.data.framing import value_of
 from core.data.index import read_span
@@ -109,7 +109,7 @@ class Filter:
         placed = [
             (place, raw)
             for place, raw in rows_in(file, self.path, block)
-            if raw and not raw.isspace() and (not self._required or self._may_match(raw))
+            if raw.strip(BLANKS) and (not self._required or self._may_match(raw))
         ]
         looks = self._read(placed) if self._needs_rows else [Look(self, *item, None) for item in placed]
         if self.query.needs_tokens:

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from core.data.files import file_error, open_file
+from core.data.files import BLANKS, file_error, open_file
 from core.data.problems import DataError, Problem
 
 HEAD_BYTES = 64 << 10
 PACKED_ENDINGS = (".gz", ".gzip", ".zst", ".zstd")
 _BOM = b"\xef\xbb\xbf"
-_BLANKS = b" \t\r\n"
 _WIDE = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -141,12 +140,12 @@ def _refuse_wide(head: bytes, name: str) -> None:
 
 def _json_kind(text: bytes, whole: bool) -> Kind | None:
     """The kind of a file that begins like JSON, else None."""
-    stripped = text.lstrip(_BLANKS)
+    stripped = text.lstrip(BLANKS)
     if stripped[:1] not in (b"{", b"["):
         return None
     first, line_end, rest = stripped.partition(b"\n")
-    first = first.strip(_BLANKS)
-    following = rest.lstrip(_BLANKS)[:1]
+    first = first.strip(BLANKS)
+    following = rest.lstrip(BLANKS)[:1]
     complete = _is_json(first) if line_end or whole else None
     if stripped[:1] == b"[":
         # lines that are arrays each are JSON Lines of the wrong kind; their errors name each line

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.data.blocks import blocks, rows_in
 from core.data.conversation import Conversation
-from core.data.files import file_error, open_file
+from core.data.files import BLANKS, file_error, open_file
 from core.data.formats import Format, format_of
 from core.data.framing import value_of
 from core.data.problems import DataError, Place, Problem
@@ -88,7 +88,7 @@ def read_values(path: Path, title: str | None = None) -> Iterator[tuple[Place, d
     try:
         for block in blocks(path, format):
             for place, raw in rows_in(file, path, block):
-                if raw and not raw.isspace():
+                if raw.strip(BLANKS):
                     yield _value(raw, format, replace(place, path=title) if title else place)
     finally:
         os.close(file)
@@ -117,7 +117,7 @@ def count_rows(path: Path) -> int:
             1
             for block in blocks(path, format)
             for _, raw in rows_in(file, path, block)
-            if raw and not raw.isspace()
+            if raw.strip(BLANKS)
         )
     finally:
         os.close(file)

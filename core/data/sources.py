@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from core.data.files import file_error, open_file
+from core.data.files import BLANKS, file_error, open_file
 from core.data.problems import DataError, Problem
 from core.paths import cache_dir, make_private, rows_dir
 
@@ -93,7 +93,7 @@ def _digest(source: BinaryIO, also: Callable[[bytes], int] | None) -> tuple[str,
         size += len(piece)
         if also:
             also(piece)
-        if not in_row and not piece.isspace():
+        if not in_row and piece.strip(BLANKS):
             in_row = True
             rows += 1
         if piece.endswith(b"\n"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.data.files import file_error, open_file
+from core.data.files import BLANKS, file_error, open_file
 from core.data.formats import format_of
 from core.data.index import read_span
 from core.data.problems import DataError, Place
@@ -91,7 +91,7 @@ def _raw_rows(path: Path, spans: Sequence[Span]) -> Iterator[tuple[int, int, byt
         raise file_error(path, error) from error
     try:
         for number, line, start, end in spans:
-            yield number, line, read_span(file, path, start, end).strip(b" \t\r\n")
+            yield number, line, read_span(file, path, start, end).strip(BLANKS)
     finally:
         os.close(file)
 

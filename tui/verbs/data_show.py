@@ -90,7 +90,7 @@ def _span(plain: Path, file: Path, row: int) -> tuple[int, int, int, int]:
 def _print_raw(plain: Path, file: Path, span: tuple[int, int, int, int]) -> None:
     import json
 
-    from core.data.files import open_file
+    from core.data.files import BLANKS, open_file
     from core.data.formats import format_of
     from core.data.framing import value_of
     from core.data.index import read_span
@@ -99,7 +99,7 @@ def _print_raw(plain: Path, file: Path, span: tuple[int, int, int, int]) -> None
     number, line, start, end = span
     descriptor = open_file(plain)
     try:
-        raw = read_span(descriptor, plain, start, end).strip(b" \t\r\n")
+        raw = read_span(descriptor, plain, start, end).strip(BLANKS)
     finally:
         os.close(descriptor)
     value = value_of(raw, format_of(plain, file.name), Place(str(file), line, number + 1))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from core.data.check.azure import azure_problems
 from core.data.codes import CODES
 from core.data.conversation import Conversation, Message
-from core.data.files import MAX_LINE_BYTES
+from core.data.files import BLANKS, MAX_LINE_BYTES
 from core.data.formats import Format
 from core.data.framing import value_of
 from core.data.problems import DataError, Place, Problem
@@ -28,7 +28,6 @@ _C1 = re.compile(rb"\xc2[\x80-\x9f]")
 _ROLES = frozenset(("system", "user", "assistant", "tool"))
 _FORMS_KEPT = 4096
 _SEPARATOR = "\0"
-_BLANKS = b" \t\r\n"
 _JSON_KINDS = ("jsonl", "array", "document")
 _OF_TURN = itemgetter("role", "content")
 
@@ -124,7 +123,7 @@ class Scanner:
             if clean:
                 key = join(roles + contents).encode()
                 yield new(Row, (row, line, len(raw), "messages", roles, contents, key, None, True))
-            elif raw.strip(_BLANKS):
+            elif raw.strip(BLANKS):
                 yield self._read(raw, Place(self.title, line, row), found)
 
     def _read(self, raw: bytes, place: Place, found: list[Problem]) -> Row:
