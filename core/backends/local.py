@@ -11,7 +11,7 @@ from core.backends.base import Checked, RecipeProblem
 from core.data.sources import stamp
 from core.errors import FinetuiError
 from core.events import Starting
-from core.recipe import Recipe
+from core.recipe import Recipe, Source
 from core.work import Estimate, Outcome, Run
 
 if TYPE_CHECKING:
@@ -124,9 +124,11 @@ def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
     problems = []
     for source in recipe.data:
         if source.path:
-            problems += _file_problems("data", Path(source.path))
+            problems += _file_problems("data", source)
     if recipe.validation:
-        problems += _file_problems("validation", Path(recipe.validation))
+        from core.training.inputs import validation_source
+
+        problems += _file_problems("validation", validation_source(recipe))
     elif not recipe.validation_fraction:
         problems.append(
             RecipeProblem(
@@ -139,8 +141,9 @@ def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
     return problems
 
 
-def _file_problems(key: str, path: Path) -> list[RecipeProblem]:
-    found = _file_errors(path, stamp(path))
+def _file_problems(key: str, source: Source) -> list[RecipeProblem]:
+    path = Path(source.path or "")
+    found = _file_errors(path, stamp(path), tuple((source.columns or {}).items()))
     shown = [RecipeProblem("error", key, str(item), item.fix) for item in found[:SHOWN_ROWS]]
     if len(found) > SHOWN_ROWS:
         rest = f"{len(found) - SHOWN_ROWS} more problems in {path.name}."
@@ -161,15 +164,20 @@ def _row_problems(recipe: Recipe, renderer: Renderer) -> list[RecipeProblem]:
 
 
 @functools.lru_cache(maxsize=8)
-def _file_errors(path: Path, _: object) -> list[Problem]:
+def _file_errors(path: Path, _: object, columns: tuple[tuple[str, str], ...]) -> list[Problem]:
     """The errors of a file; read again only when it has changed, since a form asks at every key."""
-    from core.data.check import check_file
+    from core.data.check import Options, check_file
     from core.data.problems import DataError
+    from core.training.inputs import first_of_other_task
 
+    mapping = dict(columns) or None
+    options = Options(tiers=frozenset({"structure"}), cores=1, columns=mapping)
     try:
-        return [item for item in check_file(path) if item.severity == "error"]
+        found = [item for item in check_file(path, options=options) if item.severity == "error"]
+        wrong = first_of_other_task(path, mapping)
     except DataError as error:  # the file itself can't be read
         return [error.problem]
+    return found if wrong is None else [wrong, *found]
 
 
 def _model(recipe: Recipe, problems: list[RecipeProblem]) -> tuple[ModelRef | None, Renderer | None]:

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ OTHER_TASKS = {
 }
 """Shapes that a chat run does not train on, in words."""
 WATCHED_PROMPTS = 3
+FIRST_ROWS = 1000
 
 
 class InputError(FinetuiError):
@@ -227,6 +229,17 @@ def conversations(file: FrozenFile) -> list[Conversation]:
     if not good:
         raise InputError(f"{file.title} has no rows.", "", "Give a file with one JSON conversation a line.")
     return good
+
+
+def first_of_other_task(path: Path, columns: dict[str, str] | None) -> Problem | None:
+    """The first row of a file that `wrong_task` is about, if it is among the first that can be read.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    rows = islice(read_rows(unpacked(path), columns), FIRST_ROWS)
+    found = (wrong_task(replace(row, path=str(path))) for row in rows if isinstance(row, Conversation))
+    return next((problem for problem in found if problem is not None), None)
 
 
 def wrong_task(row: Conversation) -> Problem | None:
