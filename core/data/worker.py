@@ -19,6 +19,7 @@ unpacked copy. Ops:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from functools import lru_cache
 from pathlib import Path
@@ -277,6 +278,7 @@ def _load(folder: str, chat_template: str | None, changed: tuple[int, ...]) -> R
 
 
 if __name__ == "__main__":
+    os.nice(5)  # the app, and a run on this machine, come first
     serve(
         {
             "unpack": unpack, "render": render, "check": check, "stats": stats, "filter": filter_rows,

@@ -151,11 +151,11 @@ def filter_text(path: Path) -> tuple[int, str]:
 
 
 def filter_pattern(path: Path) -> tuple[int, str]:
-    return _filter(path, r"/order 1\d{3}9:/ ")
+    return _filter(path, r"/Order 1\d{3}9:/")
 
 
 def filter_turns(path: Path) -> tuple[int, str]:
-    return _filter(path, "role:tool or turns>3")
+    return _filter(path, "role:tool or chars<300")
 
 
 def warm_up(part: Callable[[Path], tuple[int, str]]) -> None:

@@ -18,6 +18,7 @@ from core.data.check.block import Job, Result, check_block, forget
 from core.errors import FinetuiError
 
 _AHEAD = 2
+_BEHIND = 5
 _GARBAGE = 200_000  # objects between two looks for cycles: a block makes many objects and no cycle
 
 
@@ -58,6 +59,7 @@ def in_order(work: Iterable[tuple[Job, Block]], cores: int) -> Iterator[Result]:
 def _begin() -> None:
     """Settle a new process: one thread of its own, no say over the terminal, an end with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_BEHIND)  # who looks at the rows meanwhile, and a run on this machine, come first
     gc.set_threshold(_GARBAGE)
     os.environ["RAYON_NUM_THREADS"] = "1"  # the cores are the processes'
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
