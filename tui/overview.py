@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rich.style import Style
 from rich.text import Text
 
-from tui.format import ascii_only, count, one_line
+from tui.format import ascii_only, count, duration, one_line
 from tui.problembook import ProblemBook
 from tui.widgets.reading import Paragraph
+
+if TYPE_CHECKING:
+    from core.runs.speed import Speed
 
 LABELS_SHOWN = 8
 _NAME_CELLS = 9
@@ -18,27 +22,71 @@ _ASCII_BARS = " .:-=+*#@"
 _BOLD = Style(bold=True)
 
 
-def overview_lines(stats: dict[str, Any] | None, problems: ProblemBook, length: int) -> list[Paragraph]:
+@dataclass(frozen=True)
+class Basis:
+    """What tokens are turned into time and money by.
+
+    Attributes:
+        epochs: times each row is used.
+        speed: how fast this machine trained the model before, or None.
+        price: of a million tokens, in any currency, or None.
+    """
+
+    epochs: float
+    speed: Speed | None = None
+    price: float | None = None
+
+    def cost(self, tokens: int) -> dict[str, float | None]:
+        """Of an epoch of so many tokens: `epochs`, `tokens`, `seconds` and `money`, None where it can't be told."""
+        total = tokens * self.epochs
+        return {
+            "epochs": self.epochs,
+            "tokens": total,
+            "seconds": None if self.speed is None else total / self.speed.tokens_per_s,
+            "money": None if self.price is None else total / 1e6 * self.price,
+        }
+
+
+def overview_lines(
+    stats: dict[str, Any] | None, problems: ProblemBook, length: int, basis: Basis | None
+) -> list[Paragraph]:
     """The figures that the data worker has so far.
 
     Args:
         stats: its answer to `stats`; None while there is none.
         problems: what the check has found.
         length: the sequence length of the figures in tokens.
+        basis: what the cost is told by; None while it is not known.
     """
     if stats is None:
         return [_line("rows", "being read and checked ..."), *_problem_lines(problems)]
-    return [*stats_lines(stats, length), *_problem_lines(problems)]
+    return [*stats_lines(stats, length, basis), *_problem_lines(problems)]
 
 
-def stats_lines(stats: dict[str, Any], length: int) -> list[Paragraph]:
-    """The figures of core.data.statistics."""
+def cost_basis(model: str, epochs: float | None = None, price: float | None = None) -> Basis:
+    """What training a model costs here; reads the runs.
+
+    Args:
+        model: as recipes name it.
+        epochs: as recipes have it where it is None.
+        price: of a million tokens.
+    """
+    from core.recipe import field
+    from core.runs.speed import last_speed
+
+    return Basis(epochs or float(field("epochs").local), last_speed(model), price)
+
+
+def stats_lines(stats: dict[str, Any], length: int, basis: Basis | None = None) -> list[Paragraph]:
+    """The figures of core.data.statistics, and what training on them costs."""
     lines = [_line("rows", _rows(stats))]
     for name, key in (("tokens", "tokens"), ("trained", "trained_tokens"), ("turns", "turns")):
         if stats.get(key):
             lines.append(_line(name, _spread(stats[key])))
     if "total_tokens" in stats:
         lines.append(_line("an epoch", _totals(stats, length)))
+        if basis is not None:
+            lines.append(_line("cost", _cost(stats["total_tokens"], basis)))
     else:
         lines.append(_line("tokens", "unknown without a model on this machine"))
     if stats["labels"]:
@@ -93,6 +141,21 @@ def _totals(stats: dict[str, Any], length: int) -> str:
     if stats["refused"]:
         words += f"; refused by the template: {count(stats['refused'])}"
     return words
+
+
+def _cost(tokens: int, basis: Basis) -> str:
+    cost, speed = basis.cost(tokens), basis.speed
+    words = [f"{basis.epochs:g} epochs are {count(round(cost['tokens'] or 0))} tokens"]
+    if speed is not None:
+        words.append(
+            f"about {duration(cost['seconds'] or 0)} here on {speed.device}, as fast as run "
+            f"{one_line(speed.run)} ({count(round(speed.tokens_per_s))} tokens/s)"
+        )
+    else:
+        words.append("no run of this model here yet to tell the time by")
+    if cost["money"] is not None:
+        words.append(f"{cost['money']:,.2f} at {basis.price:g} a million tokens")
+    return "; ".join(words)
 
 
 def _labels(labels: dict[str, int]) -> str:

@@ -114,10 +114,7 @@ def count_rows(path: Path) -> int:
         raise file_error(path, error) from error
     try:
         return sum(
-            1
-            for block in blocks(path, format)
-            for _, raw in rows_in(file, path, block)
-            if raw.strip(BLANKS)
+            1 for block in blocks(path, format) for _, raw in rows_in(file, path, block) if raw.strip(BLANKS)
         )
     finally:
         os.close(file)

@@ -10,7 +10,6 @@ import json
 import mmap
 import os
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from core.data.conversation import Conversation
+from core.data.rows import read_rows
 from core.data.samples import train_path
 
 ROWS = int(os.environ.get("FINETUI_BENCH_ROWS", "2000000"))
@@ -29,8 +30,14 @@ SMALL_BYTES = 24_000_000
 def make(path: Path, rows: int) -> None:
     """Rows of three turns, all different; one in a thousand has an e-mail address."""
     rng = random.Random(0)
-    words = re.findall(r"[A-Za-z']+", train_path().read_text())
-    texts = [" ".join(rng.choices(words, k=rng.randint(14, 54))) for _ in range(4000)]
+    turns = [
+        turn.content
+        for row in read_rows(train_path())
+        if isinstance(row, Conversation)
+        for turn in row.messages
+    ]
+    words = " ".join(turns).split()
+    texts = [" ".join(rng.choices(words, k=rng.randint(16, 60))) for _ in range(4000)]
     with path.open("w") as file:
         for row in range(rows):
             one, two, three = texts[row % 4000], texts[row * 7 % 3989], texts[row * 13 % 3967]
@@ -106,14 +113,11 @@ def near(path: Path) -> tuple[int, str]:
 
 
 def _conversations(path: Path) -> list[object]:
-    from core.data.rows import read_rows
-
     return list(read_rows(path))
 
 
 def tokenizers_alone(path: Path) -> tuple[int, str]:
     """The rows' rendered texts through `encode_batch`, nothing else in the clock."""
-    from core.data.conversation import Conversation
     from core.data.rendering import Renderer
 
     renderer = Renderer.from_folder(Path(os.environ["FINETUI_BENCH_MODEL"]))
@@ -127,7 +131,6 @@ def tokenizers_alone(path: Path) -> tuple[int, str]:
 
 def measured(path: Path) -> tuple[int, str]:
     """What the tokens tier does with rows: template, tokens, mask, cut."""
-    from core.data.conversation import Conversation
     from core.data.measuring import Measure, measure_many
     from core.data.rendering import Renderer
 

@@ -82,7 +82,8 @@ class DataScreen(DataList):
         from tui.overview import overview_lines
 
         if self.file is not None:
-            lines = overview_lines(self.stats, self.file.problems, self._pane.sequence_length)
+            length = self._pane.sequence_length
+            lines = overview_lines(self.stats, self.file.problems, length, self.cost_basis)
             self._overview.show(lines, keep_place=True)
 
     def on_records_moved(self, _: Records.Moved) -> None:

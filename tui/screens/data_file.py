@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
@@ -21,6 +22,7 @@ from tui.widgets.rowpane import RowPane
 if TYPE_CHECKING:
     from core.pipes import PipeClient
     from tui.app import FinetuiApp
+    from tui.overview import Basis
     from tui.rowfile import RowFile
 
 REPORT_EVERY_S = 0.2
@@ -52,6 +54,7 @@ class DataFile(ModeScreen):
         self.file: RowFile | None = None
         self.order = RowOrder()
         self.stats: dict[str, Any] | None = None
+        self.cost_basis: Basis | None = None
         self._told = 0.0
         self._growing = False
         self._gone = False
@@ -239,10 +242,14 @@ class DataFile(ModeScreen):
                     file.problems.tiers = value["tiers"]
                     file.problems.done = True
         self.show_place()
+        self.show_overview()
         self.refresh_bindings()
 
     async def _measure(self, file: RowFile, client: PipeClient) -> None:
+        from tui.overview import cost_basis
+
         stats = await client.call("stats", **file.request, **self.with_model())
+        self.cost_basis = await asyncio.to_thread(cost_basis, self._pane.model)
         if self.file is file:
             self.stats = stats
             self.show_overview()
@@ -278,6 +285,7 @@ class DataFile(ModeScreen):
         if time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
             self.show_place()
+            self.show_overview()
         if chunk["problems"] and first:
             self.refresh_bindings()  # there is a next problem to go to now
 

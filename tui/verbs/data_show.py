@@ -120,13 +120,20 @@ def stats(
     sequence_length: Length = 2048,
     sample: Annotated[int, typer.Option(min=1, help="Read at most so many rows, drawn by a seed.")] = 20_000,
     columns: Columns = None,
+    epochs: Annotated[
+        float | None, typer.Option(min=0.01, help="Times each row is used.", show_default=False)
+    ] = None,
+    price: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of a million trained tokens, in any currency.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Figures of the rows: turns, labels, and with --model tokens, what is trained, what is cut and shared."""
+    """Figures of the rows: turns, labels, and with --model tokens, what is cut and shared, and the cost."""
     from core.columns import parse_columns
     from core.data.statistics import measure
     from core.data.unpack import unpacked
-    from tui.overview import stats_lines
+    from tui.overview import cost_basis, stats_lines
 
     with errors_told():
         renderer = _renderer(model, template) if model else None
@@ -134,8 +141,10 @@ def stats(
             unpacked(file), sample=sample, columns=parse_columns(columns) if columns else None,
             name=str(file), renderer=renderer, sequence_length=sequence_length,
         )  # fmt: skip
+        basis = cost_basis(model, epochs, price) if model else None
         if json:
-            out_json(figures)
+            cost = {"cost": basis.cost(figures["total_tokens"])} if basis else {}
+            out_json({**figures, **cost})
             return
-        for line in stats_lines(figures, sequence_length):
+        for line in stats_lines(figures, sequence_length, basis):
             out(line.text.plain)

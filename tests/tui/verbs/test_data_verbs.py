@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from core.runs.journal import Journal
 from tests.core.data.check.making import chat, clean, write
 from tests.tui.driving import tiny_model as word_model
+from tests.tui.made_runs import T0, make_run, step
 from tests.tui.verbs.conftest import Finetui
 
 
@@ -85,3 +88,23 @@ def test_stats_of_mapped_columns(finetui: Finetui, tmp_path: Path) -> None:
     result = finetui("data", "check", path, "--columns", "prompt=frage,completion=antwort")
     assert "0 errors" in result.stderr
     assert finetui("data", "check", path, "--columns", "question=frage").exit_code == 2
+
+
+def test_stats_tell_time_by_the_newest_run_of_the_model_and_money_by_a_price(
+    finetui: Finetui, tmp_path: Path
+) -> None:
+    path, model = write(tmp_path / "rows.jsonl", *map(clean, range(20))), word_model(tmp_path / "model")
+    words = ("data", "stats", path, "--model", model, "--epochs", 2, "--price", 3)
+    assert "no run of this model here" in finetui(*words).stdout
+    figures = json.loads(finetui(*words, "--json").stdout)
+    tokens = 2 * figures["total_tokens"]
+    assert figures["cost"] == {"epochs": 2, "tokens": tokens, "seconds": None, "money": tokens * 3e-6}
+
+    for number, speed in enumerate((50.0, 200.0)):
+        run = make_run(f"run{number}", model=str(model), created=T0 + number)
+        with Journal(run.journal_path) as journal:
+            journal.append(replace(step(1, 2), tokens_per_s=speed))
+    make_run("not-begun", model=str(model), created=T0 + 2)
+    make_run("other", created=T0 + 3)
+    assert json.loads(finetui(*words, "--json").stdout)["cost"]["seconds"] == pytest.approx(tokens / 200)
+    assert "as fast as run run1 (200 tokens/s)" in finetui(*words).stdout

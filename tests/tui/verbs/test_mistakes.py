@@ -184,7 +184,7 @@ def test_a_broken_row_is_named_by_file_and_line(
     assert result.exit_code == 2
     assert f"broken.jsonl:{line}" in result.stdout
     assert "-> " in result.stdout
-    assert "1 errors" in result.stderr
+    assert "1 error," in result.stderr
     data = json.loads(finetui("data", "check", "--json", file).stdout)
     assert code in data[0]["code"].lower()
     assert data[0]["line"] == line
