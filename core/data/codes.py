@@ -78,6 +78,7 @@ _TABLE = (
     Code("template-refuses", "error", "tokens", "drop", "The model's template refuses the row."),
     Code("role-not-in-template", "error", "tokens", "move-system", "The model's template refuses a role."),
     Code("turn-rewritten", "error", "tokens", "", "The template drops or rewrites a turn."),
+    Code("tools-not-in-template", "warning", "tokens", "", "The template leaves the row's tools out."),
     Code("boundary-token", "warning", "tokens", "", "A token straddles prompt and answer."),
     Code("too-long", "warning", "tokens", "drop", "Longer than the sequence length: its end is cut off."),
     Code(

@@ -119,9 +119,8 @@ class Renderer:
         """Tokens and mask of one row: a conversation, a plain text (no template, all of it trained) or tokens.
 
         Raises:
-            RenderingError: naming file and line: the template refuses, drops or rewrites a message, or
-            content holds
-                a special token of the model.
+            RenderingError: naming file and line: the template refuses, drops or rewrites a message, or content
+                holds a special token of the model.
         """
         if not conversation.messages:
             return self._without_turns(conversation)
@@ -174,6 +173,11 @@ class Renderer:
     def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
         """The text of tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
+
+    @property
+    def reads_tools(self) -> bool:
+        """Whether the template writes the tools of rows down."""
+        return self._template.reads_tools
 
     def encode_many(self, texts: Sequence[str]) -> list[Encoding]:
         """Rendered texts as tokens, on all cores."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import FinetuiError
 
 if TYPE_CHECKING:
-    from jinja2 import Template
+    from jinja2 import Environment, Template
 
 
 class RenderingError(FinetuiError):
@@ -50,6 +50,13 @@ def compile_template(source: str, now: datetime) -> Template:
             f"line {getattr(error, 'lineno', '?')}: {error}",
             "Give a working chat_template in the recipe.",
         ) from error
+
+
+def free_names(environment: Environment, source: str) -> set[str]:
+    """The names that a template takes from outside: `messages`, `tools`, `bos_token`, ..."""
+    from jinja2 import meta
+
+    return meta.find_undeclared_variables(environment.parse(source))
 
 
 def _generation_tag() -> type[Any]:

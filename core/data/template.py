@@ -15,7 +15,7 @@ from typing import Any
 
 from core.data.conversation import Message, ToolCall
 from core.data.layout import Layout, Plan, Region, Skeleton, Slot
-from core.data.sandbox import RenderingError, compile_template
+from core.data.sandbox import RenderingError, compile_template, free_names
 from core.data.transparency import is_transparent
 
 _SKELETONS_KEPT = 1024
@@ -43,6 +43,8 @@ class ChatTemplate:
         self._skeletons: dict[_Shape, Skeleton] = {}
         self._plans: dict[_Shape, Plan | None] = {}
         self._transparent = is_transparent(self._compiled.environment, source)
+        self.reads_tools = "tools" in free_names(self._compiled.environment, source)
+        """Whether the template looks at a row's tools at all."""
 
     def text(
         self,

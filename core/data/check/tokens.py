@@ -30,6 +30,8 @@ def token_problems(
             problems += _length_problems(row, measure, title, sequence_length)
             if measure.straddles:
                 problems.append(_boundary(row, title))
+            if conversation.tools and not renderer.reads_tools:
+                problems.append(_tools(row, title))
     return problems, tokens
 
 
@@ -48,6 +50,15 @@ def _boundary(row: Row, title: str) -> Problem:
         "a token would straddle a prompt and its answer; they are tokenised apart.",
         "Begin the answer without white space.",
         severity=CODES["boundary-token"].severity,
+    )
+
+
+def _tools(row: Row, title: str) -> Problem:
+    return row.place(title).problem(
+        "tools-not-in-template",
+        "the model's chat template leaves the row's tools out: the model learns to call what it was never told of.",
+        "Give another chat_template in the recipe, or write the tools into the system turn.",
+        severity=CODES["tools-not-in-template"].severity,
     )
 
 

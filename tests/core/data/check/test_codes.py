@@ -212,6 +212,22 @@ def test_a_token_that_straddles_prompt_and_answer(tmp_path: Path, make_model: Ca
     assert [(item.code, item.severity, item.line) for item in problems] == [("boundary-token", "warning", 13)]
 
 
+@pytest.mark.parametrize(
+    ("family", "codes"),
+    [("smollm2", ["tools-not-in-template"]), ("phi-4-mini", ["tools-not-in-template"]), ("qwen2.5", [])],
+)
+def test_tools_that_the_template_leaves_out(
+    tmp_path: Path, make_model: Callable[..., Path], family: str, codes: list[str]
+) -> None:
+    tool = {
+        "type": "function",
+        "function": {"name": "add", "parameters": {"type": "object", "properties": {}}},
+    }
+    path = write_with(tmp_path / "a.jsonl", {**chat("What is 2 + 2?", "Four."), "tools": [tool]})
+    found = [(item.code, item.line) for item in check_with(make_model(family), path)]
+    assert found == [(code, 13) for code in codes]
+
+
 def test_a_row_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("core.data.jsontext", "core.data.check.scan", "core.data.check.block"):
         monkeypatch.setattr(f"{module}.MAX_LINE_BYTES", 2000)
@@ -234,6 +250,6 @@ def test_every_code_is_tried() -> None:
         "template-refuses", "role-not-in-template", "turn-rewritten", "too-long", "answer-cut-off",
         "wrong-task",
     }  # fmt: skip
-    elsewhere |= {"line-too-long", "boundary-token"}
+    elsewhere |= {"line-too-long", "boundary-token", "tools-not-in-template"}
     untried = CODES.keys() - ROWS.keys() - AZURE.keys() - elsewhere
     assert not untried
