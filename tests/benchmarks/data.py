@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,9 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from core.data.conversation import Conversation
+from core.data.measuring import Measure, measure_many
 from core.data.rows import read_rows
 from core.data.samples import train_path
 
+ROUNDS = 5
 ROWS = int(os.environ.get("FINETUI_BENCH_ROWS", "2000000"))
 SMALL_BYTES = 24_000_000
 """Of the file's beginning, for what takes minutes: near duplicates and tokens."""
@@ -112,33 +115,29 @@ def near(path: Path) -> tuple[int, str]:
     return _check(path, "structure", "near")
 
 
-def _conversations(path: Path) -> list[object]:
-    return list(read_rows(path))
-
-
-def tokenizers_alone(path: Path) -> tuple[int, str]:
-    """The rows' rendered texts through `encode_batch`, nothing else in the clock."""
+def tokens(path: Path) -> tuple[int, str]:
+    """The tokens tier (template, tokens, mask, cut) and `encode_batch` on the same texts alone, in turn."""
     from core.data.rendering import Renderer
 
     renderer = Renderer.from_folder(Path(os.environ["FINETUI_BENCH_MODEL"]))
-    texts = [renderer.lay_out(row).text for row in _conversations(path) if isinstance(row, Conversation)]
-    started = time.perf_counter()
-    tokens = 0
-    for place in range(0, len(texts), 256):
-        tokens += sum(map(len, renderer.encode_many(texts[place : place + 256])))
-    return -1, f"{time.perf_counter() - started:.4f} {tokens} tokens"
-
-
-def measured(path: Path) -> tuple[int, str]:
-    """What the tokens tier does with rows: template, tokens, mask, cut."""
-    from core.data.measuring import Measure, measure_many
-    from core.data.rendering import Renderer
-
-    renderer = Renderer.from_folder(Path(os.environ["FINETUI_BENCH_MODEL"]))
-    rows = [row for row in _conversations(path) if isinstance(row, Conversation)]
-    started = time.perf_counter()
-    tokens = sum(item.tokens for item in measure_many(renderer, rows) if isinstance(item, Measure))
-    return -1, f"{time.perf_counter() - started:.4f} {tokens} tokens"
+    rows = [row for row in read_rows(path) if isinstance(row, Conversation)]
+    texts = [renderer.lay_out(row).text for row in rows]
+    alone, tier = [], []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        for place in range(0, len(texts), 256):
+            renderer.encode_many(texts[place : place + 256])
+        alone.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        found = list(measure_many(renderer, rows))
+        tier.append(time.perf_counter() - started)
+    total = sum(item.tokens for item in found if isinstance(item, Measure))
+    ratio = statistics.median(one / other for one, other in zip(tier, alone, strict=True))
+    size = path.stat().st_size
+    return -1, (
+        f"{statistics.median(tier):.4f} {total} tokens; tokenizers alone "
+        f"{size / 1e6 / statistics.median(alone):.0f} MB/s; {ratio:.2f} times its time"
+    )
 
 
 def _filter(path: Path, words: str) -> tuple[int, str]:
@@ -172,7 +171,7 @@ def warm_up(part: Callable[[Path], tuple[int, str]]) -> None:
 LARGE: tuple[Callable[[Path], tuple[int, str]], ...] = (
     read, wc, toolong, datasets_json, index, structure, text, filter_text, filter_pattern, filter_turns,
 )  # fmt: skip
-SMALL: tuple[Callable[[Path], tuple[int, str]], ...] = (near, tokenizers_alone, measured)
+SMALL: tuple[Callable[[Path], tuple[int, str]], ...] = (near, tokens)
 PARTS = {part.__name__: part for part in (*LARGE, *SMALL)}
 
 
