@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.data.conversation import Conversation
-from core.data.files import file_error
+from core.data.files import BLANKS, file_error
 from core.data.formats import Format
 from core.data.framing import value_of
 from core.data.index import open_index
@@ -89,7 +89,7 @@ class RowFile:
     def _parse(self, number: int) -> Conversation | DataError:
         place = Place(self.name, self.line_number(number), number + 1)
         try:
-            return convert(value_of(self.line(number).strip(), self.format, place), place, self.columns)
+            return convert(value_of(self.line(number).strip(BLANKS), self.format, place), place, self.columns)
         except DataError as error:
             return error
 
@@ -102,7 +102,8 @@ class RowFile:
                 return RowView(number, "", known, f"(a row of {size(end - start)}; enter shows it)")
         row = self.row(number)
         if isinstance(row, DataError):
-            return RowView(number, "", "✗", one_line(row.problem.sentence))
+            mark = known if row.problem.code == "blank-line" else "✗"
+            return RowView(number, "", mark, one_line(row.problem.sentence))
         turns = str(len(row.messages)) if row.messages else ""
         return RowView(number, turns, known, one_line(_first_text(row)[:FIRST_CHARACTERS]))
 
@@ -110,7 +111,9 @@ class RowFile:
         """What is known to be wrong with a row, found by the check or by reading it just now."""
         known = self.problems.of(number)
         row = self.row(number)
-        if isinstance(row, DataError) and not any(item.severity == "error" for item in known):
+        if not isinstance(row, DataError) or row.problem.code == "blank-line":
+            return known
+        if not any(item.severity == "error" for item in known):
             known = [row.problem, *known]
         return known
 
@@ -118,7 +121,7 @@ class RowFile:
         """The row's JSON, indented; a row that isn't JSON as it is."""
         place = Place(self.name, self.line_number(number), number + 1)
         try:
-            value = value_of(self.line(number).strip(), self.format, place)
+            value = value_of(self.line(number).strip(BLANKS), self.format, place)
         except DataError:
             return self.raw(number) + "\n"
         return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
@@ -129,7 +132,7 @@ class RowFile:
             return list(self.format.columns)
         place = Place(self.name, self.line_number(number), number + 1)
         try:
-            return list(value_of(self.line(number).strip(), self.format, place))
+            return list(value_of(self.line(number).strip(BLANKS), self.format, place))
         except DataError:
             return []
 

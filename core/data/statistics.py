@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data.conversation import Conversation
-from core.data.files import file_error, open_file
+from core.data.files import BLANKS, file_error, open_file
 from core.data.framing import value_of
 from core.data.index import RowIndex, open_index, read_span
 from core.data.measuring import Measure, measure_many
@@ -102,7 +102,7 @@ def _conversations(
             if request:
                 request.check()
             place = Place(str(index.path), index.line_number(number), number + 1)
-            raw = read_span(file, index.path, *index.span(number)).strip()
+            raw = read_span(file, index.path, *index.span(number)).strip(BLANKS)
             try:
                 yield convert(value_of(raw, index.format, place), place, columns) if raw else None
             except DataError:
