@@ -8,6 +8,7 @@ Trains the demo (a few minutes on two CPU cores) in a folder of its own, and sav
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -65,6 +66,7 @@ async def photograph() -> None:
         await pilot.press("t")
         await pilot.pause(5.0)
         save(app, "data")
+    await photograph_repair()
     app = FinetuiApp(mode="chat", run=row.id)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: getattr(app.screen, "target", None) is not None)
@@ -73,6 +75,42 @@ async def photograph() -> None:
         await pilot.press("escape")
         await pilot.pause(0.5)
         save(app, "chat")
+
+
+async def photograph_repair() -> None:
+    """The dialog of repairs on a file with problems, one repair chosen."""
+    from textual.widgets import OptionList
+
+    from tui.app import FinetuiApp
+
+    app = FinetuiApp(mode="data", file=write_support(Path("support.jsonl")))
+    async with app.run_test(size=SIZE) as pilot:
+        await pilot.pause(5.0)
+        await pilot.press("r")
+        await pilot.pause(1.0)
+        offers = app.screen.query_one(OptionList)
+        prompts = [str(offers.get_option_at_index(place).prompt) for place in range(offers.option_count)]
+        offers.highlighted = next(place for place, words in enumerate(prompts) if "email, " in words)
+        await pilot.press("enter")
+        await pilot.pause(3.0)
+        save(app, "repair")
+
+
+def write_support(path: Path) -> Path:
+    """A file of conversations as they come out of a help desk: addresses, a double, a broken row."""
+    rows = [
+        {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]}
+        for asked, answer in (
+            (
+                f"My order {number} has not come. You reach me at kim.{number}@acme.org.",
+                f"Order {number} is on its way.",
+            )
+            for number in [*range(4101, 4131), 4110]
+        )
+    ]
+    lines = [json.dumps(row) for row in rows]
+    path.write_text("\n".join([*lines[:20], lines[20][:-30], *lines[21:]]) + "\n")
+    return path
 
 
 def settled(screen: Any) -> bool:
