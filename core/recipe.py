@@ -241,6 +241,9 @@ class Recipe(_Plain):
     """Steps between two checkpoints; stop and pause always write one."""
     keep_checkpoints: int | None = setting("Reports", local=2, ge=1, le=1000)
     """Newest checkpoints kept."""
+    grace_s: float | None = setting("Reports", local=25.0, usual="the machine's own", ge=1, le=86_400)
+    """Seconds between SIGTERM and the end of the process, as machine or job scheduler have it. A step that would
+    take longer is dropped and the last one saved."""
     sample_prompts: list[str] | None = setting("Reports", local="<first prompts of the validation rows>")
     """Prompts answered at each evaluation, so that you see the model change."""
     sample_max_tokens: int | None = setting("Reports", local=48, ge=1, le=4096)

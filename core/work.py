@@ -78,6 +78,10 @@ class Run(Protocol):
     def resume_from(self) -> Path | None:
         """The checkpoint to go on from, verified; None at the first start."""
 
+    @property
+    def ending_since(self) -> float | None:
+        """When the process was told from outside to end (SIGTERM), by time.monotonic(); None while it wasn't."""
+
     def emit(self, event: Event) -> None:
         """Write an event to the journal. Never raises for a full disk."""
 

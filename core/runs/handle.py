@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class RunHandle:
         device: `cpu`, `cuda:<uuid>`, or empty for a backend without a local device.
         resume_from: folder of the newest intact checkpoint when the run goes on, else None.
         model_dir: where the final model will be.
+        ending_since: when SIGTERM came, by time.monotonic(); None while it hasn't.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class RunHandle:
         self._pending: list[Request] = []
         self._lock = threading.Lock()
         self._signals = 0
+        self.ending_since: float | None = None
         self._signal_seen = False
 
     def emit(self, event: Event) -> None:
@@ -59,6 +62,8 @@ class RunHandle:
 
     def signalled(self) -> None:
         """SIGTERM has come: the same as a stop request. Safe in a signal handler, any number of times."""
+        if self.ending_since is None:
+            self.ending_since = time.monotonic()
         self._signals += 1
 
     def requests(self) -> list[Request]:

@@ -19,8 +19,8 @@ def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, An
 
     Returns:
         `input_ids` and `position_ids` (int64, shape (1, tokens)), `predictors`, `targets` (int64) and `weights`
-        (float32), all three of shape (targets,), and `tree`; also the numbers `computed`, `tokens` and `trained`
-        (tokens computed, tokens of the rows one by one, trained ones of these).
+        (float32), all three of shape (targets,), and `tree`; also the numbers `rows`, `computed`, `tokens`
+        and `trained` (tokens computed, tokens of the rows one by one, trained ones of these).
     """
     return {
         "input_ids": torch.from_numpy(pack.ids).to(device)[None],
@@ -29,6 +29,7 @@ def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, An
         "targets": torch.from_numpy(pack.targets).to(device),
         "weights": torch.from_numpy(pack.weights).to(device),
         "tree": Tree.of(pack),
+        "rows": pack.rows,
         "computed": len(pack.ids),
         "tokens": pack.row_tokens,
         "trained": int(pack.weights.sum()),
@@ -50,6 +51,19 @@ class Steps(Dataset[list[dict[str, Any]]]):
         self.plan = plan
         self.budget = budget
         self.long_from = long_from
+
+    def halve_budget(self, step: int) -> int:
+        """Compute less at once from now on, so little that step `step` is cut into more packs; the new budget.
+
+        Returns:
+            0 when every pack of the step is one row already: nothing is changed then.
+        """
+        packs = self[step]
+        if all(pack["rows"] == 1 for pack in packs):
+            return 0
+        budget = max(pack["computed"] for pack in packs if pack["rows"] > 1)
+        self.budget = max(1, min(self.budget, budget) // 2)
+        return self.budget
 
     def __len__(self) -> int:
         return len(self.plan.steps)

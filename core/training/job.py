@@ -21,13 +21,16 @@ from core.paths import write_private
 from core.recipe import Recipe
 from core.training import adapters
 from core.training.base_model import BaseModel
+from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.disk import is_disk_full
+from core.training.grace import StepDropped
 from core.training.inputs import Inputs
 from core.training.loss import PackLoss
 from core.training.plan import Plan, make_plan
 from core.training.rows import Row, Rows
-from core.training.trainer import StepTrainer, Watch, training_arguments
+from core.training.surroundings import differences, read_budget
+from core.training.trainer import StepTrainer, Watch
 from core.training.tree import MIN_SHARED
 from core.work import Outcome, Run
 
@@ -132,13 +135,20 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
     started = time.time()
     checkpoint = run.resume_from
     base_loss: float | None = None
-    if checkpoint is None:
-        run.emit(Starting(phase="measuring the base model", device=run.device))
-        trainer.evaluate()
-        base_loss = trainer.last_evaluation.loss if trainer.last_evaluation else None
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    step, total = trainer.state.global_step, trainer.state.max_steps
+    try:
+        if checkpoint is None:
+            run.emit(Starting(phase="measuring the base model", device=run.device))
+            trainer.evaluate()
+            base_loss = trainer.last_evaluation.loss if trainer.last_evaluation else None
+        else:
+            _go_on_from(checkpoint, trainer, run)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except StepDropped:
+        trainer.leave_in_time()
+    step, total = trainer.state.global_step, trainer.args.max_steps
     leaving = trainer.conductor.leaving if step < total else ""
+    if not step:
+        return Outcome("paused" if leaving == "pause" else "stopped", 0)
     last = str(trainer.last_checkpoint.relative_to(run.directory)) if trainer.last_checkpoint else ""
     if leaving == "pause":
         return Outcome("paused", step, checkpoint=last)
@@ -155,6 +165,19 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
     report = {**asdict(outcome), "steps": total, "seconds": time.time() - started}
     write_private(run.directory / "report.json", json.dumps(report, indent=2).encode())
     return outcome
+
+
+def _go_on_from(checkpoint: Path, trainer: StepTrainer, run: Run) -> None:
+    """Take over what was learned of this machine's memory, and say what is no longer the same."""
+    trainer.plan_steps.budget = read_budget(checkpoint) or trainer.plan_steps.budget
+    changed = differences(checkpoint, trainer.args.device)
+    if changed:
+        run.emit(
+            Warned(
+                text=f"This run goes on elsewhere than it began: {', '.join(changed)}. "
+                "Its numbers may differ in the last digits from those of an uninterrupted run."
+            )
+        )
 
 
 def _publish_model(trainer: StepTrainer, run: Run) -> Path:

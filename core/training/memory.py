@@ -13,6 +13,15 @@ PROCESS_BYTES = 700 << 20
 """torch, transformers and peft before a model is loaded, measured on Linux with the CPU build."""
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on a GPU or the CPU."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, MemoryError) or (
+        isinstance(error, Exception) and should_reduce_batch_size(error)
+    )
+
+
 def memory_in_use(device: Any) -> int:
     """Bytes held now: on a GPU what torch has reserved there, else the process's resident memory."""
     if device.type == "cuda":

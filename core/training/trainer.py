@@ -5,7 +5,6 @@ What stays the Trainer's: optimiser, schedule, clipping, mixed precision, and re
 
 from __future__ import annotations
 
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,23 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from torch.utils.data import Sampler, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from core.data.rendering import Renderer
 from core.errors import FinetuiError
-from core.events import Checkpointed, Evaluated, Requested, Sampled, Step, Warned
+from core.events import Checkpointed, Evaluated, Sampled, Step, Warned
 from core.recipe import Recipe
 from core.training import evaluation
+from core.training.conductor import Conductor
 from core.training.dataset import Steps, whole_step
 from core.training.disk import is_disk_full
+from core.training.grace import Grace
 from core.training.inputs import Prompt
 from core.training.loss import PackLoss
-from core.training.memory import memory_in_use
-from core.training.plan import report_interval
+from core.training.memory import is_out_of_memory, memory_in_use
 from core.training.rows import Rows
+from core.training.surroundings import RandomState, write_surroundings
 from core.work import Run
+
+SMALLEST_BUDGET = 64
+"""Tokens: with less at once than a row has, nothing is won."""
 
 
 class TrainingError(FinetuiError):
@@ -58,73 +63,6 @@ class Watch:
     system: str
 
 
-def training_arguments(
-    recipe: Recipe, steps: int, precision: str, folder: Path, cpu: bool
-) -> TrainingArguments:
-    """The Trainer's settings for a recipe. Saving, logging and evaluation are decided by our callback."""
-    schedule = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
-    return TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=1,
-        gradient_accumulation_steps=1,
-        learning_rate=recipe.value("learning_rate"),
-        lr_scheduler_type=schedule[recipe.value("schedule")],
-        warmup_steps=math.ceil(recipe.value("warmup") * steps),
-        weight_decay=recipe.value("weight_decay"),
-        max_grad_norm=recipe.value("max_grad_norm"),
-        optim="adamw_torch",
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        activation_checkpointing=recipe.value("gradient_checkpointing"),
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        logging_strategy="steps",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        eval_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_pin_memory=not cpu,
-        use_cpu=cpu,
-        seed=recipe.value("seed"),
-        data_seed=recipe.value("seed"),
-    )
-
-
-class Conductor(TrainerCallback):
-    """Decides at each step's end what happens next: evaluate, save, answer requests, leave."""
-
-    def __init__(self, recipe: Recipe, run: Run, steps: int) -> None:
-        self.run = run
-        self.evaluate_every = report_interval(steps, recipe.evaluate_every)
-        self.checkpoint_every = report_interval(steps, recipe.checkpoint_every)
-        self.leaving = ""
-        self.sample_now: list[str] | None = None
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        """Set the Trainer's flags."""
-        last = state.global_step >= state.max_steps
-        control.should_evaluate = state.global_step % self.evaluate_every == 0 or last
-        control.should_save = state.global_step % self.checkpoint_every == 0 or last
-        for request in self.run.requests():
-            if request.verb in ("stop", "pause"):
-                self.leaving = request.verb
-                self.run.emit(Requested(verb=request.verb))
-            elif request.verb == "checkpoint":
-                control.should_save = True
-            elif request.verb == "sample":
-                prompt = request.arguments.get("prompt")
-                self.sample_now = [prompt] if prompt else []
-        if self.leaving and not last:
-            control.should_save = True
-            control.should_training_stop = True
-        return control
-
-
 class StepTrainer(Trainer):
     """One dataloader item is one whole step; the rest is reporting and safe checkpoints."""
 
@@ -144,6 +82,8 @@ class StepTrainer(Trainer):
             model=model, args=args, train_dataset=steps, data_collator=whole_step, callbacks=[self.conductor]
         )
         self.model_accepts_loss_kwargs = False
+        self.grace = Grace(run, recipe.value("grace_s"))
+        self.grace.watch(_decoder(model).layers)
         self.plan_steps = steps
         self.recipe = recipe
         self.run = run
@@ -154,6 +94,8 @@ class StepTrainer(Trainer):
         self._pack_loss = PackLoss(model)
         self._step_tokens = (0, 0)
         self._step_started = 0.0
+        self._before_step: RandomState | None = None
+        self._budget = steps.budget
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(self.plan_steps)
@@ -161,16 +103,26 @@ class StepTrainer(Trainer):
     def training_step(
         self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Forward and backward of all packs of a step, its loss averaged over all its trained tokens."""
+        """Forward and backward of all packs of a step, its loss averaged over all its trained tokens.
+
+        When memory runs out, the step is begun anew with half as much at once.
+
+        Raises:
+            TrainingError: the loss is no number, or not even one row fits into memory.
+            StepDropped: the process is to end before the step would.
+        """
         self._step_started = time.perf_counter()
+        self.grace.begin_step()
+        self._before_step = RandomState.now()
         model.train()
+        if self.plan_steps.budget != self._budget:  # the item was made before memory ran out
+            inputs = self.plan_steps[self.state.global_step]
+        while (total := self._through(inputs)) is None:
+            self._halve_budget()
+            self._before_step.restore()
+            model.zero_grad()
+            inputs = self.plan_steps[self.state.global_step]
         trained = sum(batch["trained"] for batch in inputs)
-        total = torch.zeros((), device=self.args.device)
-        for batch in inputs:
-            with self.compute_loss_context_manager():
-                loss = self._pack_loss.summed(self._prepare_inputs(batch)) / trained
-            self.accelerator.backward(loss)
-            total += loss.detach()
         self._step_tokens = (sum(batch["tokens"] for batch in inputs), trained)
         if not torch.isfinite(total):
             raise TrainingError(
@@ -181,10 +133,48 @@ class StepTrainer(Trainer):
             )
         return total
 
+    def _through(self, inputs: list[dict[str, Any]]) -> torch.Tensor | None:
+        """All packs forward and backward; the mean loss, or None when memory ran out on the way."""
+        trained = sum(batch["trained"] for batch in inputs)
+        total = torch.zeros((), device=self.args.device)
+        try:
+            for batch in inputs:
+                with self.compute_loss_context_manager():
+                    loss = self._pack_loss.summed(self._prepare_inputs(batch)) / trained
+                self.accelerator.backward(loss)
+                total += loss.detach()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None  # and with the error go the activations that its traceback holds
+        return total
+
+    def _halve_budget(self) -> None:
+        step = self.state.global_step
+        longest = max(pack["computed"] for pack in self.plan_steps[step])
+        budget = self.plan_steps.halve_budget(step)
+        if not budget:
+            raise TrainingError(
+                f"Memory ran out at step {step + 1}.",
+                f"Not even one row at a time fits: the longest of the step has {longest} tokens.",
+                "Set `gradient_checkpointing: true`, lower `sequence_length`, or choose a smaller model; "
+                "`finetui resume` goes on from the last checkpoint when other programs have left the memory.",
+            )
+        clear_device_cache(garbage_collection=True)
+        self.run.emit(
+            Warned(
+                text=f"Memory ran out at step {step + 1}. From here on at most {budget} tokens are computed at once; "
+                "what is learned stays the same.",
+                next_step=f"Set `token_budget: {budget}` next time.",
+            )
+        )
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Report a step; the Trainer's closing summary is not one."""
         if "grad_norm" in logs:
             step = self.state.global_step
+            self._before_step = None
+            self.grace.end_step()
             duration = time.perf_counter() - self._step_started
             tokens, trained = self._step_tokens
             self.run.emit(
@@ -209,13 +199,7 @@ class StepTrainer(Trainer):
         """Loss on the validation rows and sample replies, as events."""
         metrics = {}
         if self.watch.rows.rows:
-            measured = evaluation.evaluate(
-                self.model,
-                self.watch.rows,
-                self.plan_steps.budget,
-                self.args.device,
-                self.plan_steps.long_from,
-            )
+            measured = self._evaluated()
             self.last_evaluation = measured
             metrics = {"eval_loss": measured.loss}
             self.run.emit(
@@ -231,6 +215,20 @@ class StepTrainer(Trainer):
         self.sample(self.watch.prompts)
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _evaluated(self) -> evaluation.Measured:
+        """The validation loss; where memory runs out with ever less at once, down to one short row."""
+        budget = self.plan_steps.budget
+        while True:
+            try:
+                return evaluation.evaluate(
+                    self.model, self.watch.rows, budget, self.args.device, self.plan_steps.long_from
+                )
+            except (RuntimeError, MemoryError) as error:
+                if budget <= SMALLEST_BUDGET or not is_out_of_memory(error):
+                    raise
+            budget //= 2
+            clear_device_cache(garbage_collection=True)
 
     def sample(self, prompts: Sequence[Prompt]) -> None:
         """Greedy replies to some prompts, as events."""
@@ -250,9 +248,30 @@ class StepTrainer(Trainer):
                 )
             )
 
+    def leave_in_time(self) -> None:
+        """After `StepDropped`: keep what the last finished step left, and be done."""
+        step = self.state.global_step
+        dropped = self._before_step is not None
+        self.conductor.take_requests(self.control)
+        if self._before_step is not None:
+            self._before_step.restore()
+            self.model.zero_grad()
+        saved = self.last_checkpoint or self.run.resume_from
+        if step and (saved is None or saved.name != f"step-{step}"):
+            self._save_checkpoint(self.model, None)
+        if dropped:
+            self.run.emit(
+                Warned(
+                    text=f"Step {step + 1} was dropped: with it and a checkpoint, the process would have ended later "
+                    f"than the {self.recipe.value('grace_s'):g} s it is given.",
+                    next_step="Set `grace_s` if the machine gives more time.",
+                )
+            )
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside and publish it; a full disk is a warning, and the run goes on."""
         step = self.state.global_step
+        started = time.monotonic()
         partial: Path | None = None
         try:
             partial = self.run.partial_checkpoint(step)
@@ -266,6 +285,7 @@ class StepTrainer(Trainer):
             self._warn_of_full_disk(step)
             return
         self.last_checkpoint = path
+        self.grace.save_s = time.monotonic() - started
         size = sum(item.stat().st_size for item in path.iterdir())
         self.run.emit(Checkpointed(step=step, path=str(path.relative_to(self.run.directory)), bytes=size))
         self.run.prune_checkpoints(self.recipe.value("keep_checkpoints"))
@@ -275,6 +295,7 @@ class StepTrainer(Trainer):
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
+        write_surroundings(folder, self.args.device, self.plan_steps.budget)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
     def save_adapter(self, folder: Path) -> None:
@@ -298,3 +319,8 @@ class StepTrainer(Trainer):
                 next_step="Free space on the disk of the run directory; the next checkpoint tries again.",
             )
         )
+
+
+def _decoder(model: Any) -> Any:
+    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return bare.get_decoder()

@@ -47,6 +47,7 @@ class Pack:
         predictors: tokens whose hidden state predicts a trained token, int64, shape (targets,), ascending.
         targets: the tokens they predict, int64, shape (targets,).
         weights: how many rows learn each of them, float32, shape (targets,).
+        rows: how many there are.
         row_tokens: tokens of the rows one by one, as against `len(ids)` that are computed.
     """
 
@@ -56,6 +57,7 @@ class Pack:
     predictors: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    rows: int
     row_tokens: int
 
     def path(self, segment: int) -> list[int]:
@@ -144,6 +146,7 @@ class _Builder:
             predictors=predictors,
             targets=targets,
             weights=weights,
+            rows=len(self.rows),
             row_tokens=sum(len(row.ids) for row in self.rows),
         )
 

@@ -26,10 +26,11 @@ from core.data.rows import read_rows
 from core.devices import share_cores
 from core.recipe import Recipe, build
 from core.training import adapters
+from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.plan import make_plan
 from core.training.rows import Rows, make_rows
-from core.training.trainer import StepTrainer, Watch, training_arguments
+from core.training.trainer import StepTrainer, Watch
 from core.work import Request
 
 CHATML = (
@@ -49,6 +50,7 @@ class Recorded:
         self.directory = directory
         self.device = "cpu"
         self.resume_from: Path | None = None
+        self.ending_since: float | None = None
         self.events: list[Any] = []
 
     def emit(self, event: Any) -> None:

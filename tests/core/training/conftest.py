@@ -30,6 +30,7 @@ class FolderRun:
         self.directory = directory
         self.device = "cpu"
         self.resume_from = resume_from
+        self.ending_since: float | None = None
         self.events: list[Event] = []
         self.asked: dict[int, Ask] = {}
         self.asked_early = False
