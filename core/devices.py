@@ -115,11 +115,14 @@ def _group_limit() -> tuple[int, int] | None:
     return (int(limit) - used, int(limit)) if limit.isdigit() else None
 
 
-def share_cores() -> None:
-    """Let torch's idle threads sleep instead of spin. Call before torch is imported, in a process that computes.
+def prepare_to_compute() -> None:
+    """Settings of the libraries below torch that make training faster. Call before torch is imported.
 
-    OpenMP's threads wait for each other by spinning. Where other processes want the same cores (a chat beside a
-    training, two runs), spinning takes the cores from the very threads that are waited for; `make bench` prints
-    what that costs. A value set by the user stays.
+    Values set by the user stay. OpenMP's threads wait for each other by spinning, by default for milliseconds:
+    where other processes want the same cores (a chat beside a training, two runs), that takes the cores from the
+    very threads that are waited for. They spin briefly, then sleep (`python -m tests.benchmarks cores`). Large
+    tensors come in huge pages: a new one is made of far fewer (Linux; tests/benchmarks/LOG.md).
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -209,11 +209,11 @@ class Recipe(_Plain):
     """Batches added up for one step; a step learns from batch_size x accumulation rows."""
     token_budget: int | None = setting(
         "Optimiser",
-        local=4096,
-        usual="2048 to 16384",
+        local="<1024 on a CPU, 4096 on a GPU>",
+        usual="512 to 16384",
         ge=64,
         le=1_048_576,
-        effect="More is a little faster and takes more memory; what is learned stays the same.",
+        effect="More takes more memory, and is faster on a GPU; what is learned stays the same.",
     )
     """Tokens computed at once. The rows of a step are cut into packs of at most so many; common
     beginnings count once, and a longer row is a pack of its own."""

@@ -58,7 +58,7 @@ class LocalBackend:
         if (early := _asked_to_leave(run)) is not None:
             return early
         run.emit(Starting(phase="starting torch", device=run.device))
-        devices.share_cores()
+        devices.prepare_to_compute()
         from core.training.job import run_job
 
         return run_job(recipe, run, base, renderer, inputs)

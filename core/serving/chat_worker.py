@@ -47,7 +47,7 @@ class Chat:
         started = time.perf_counter()
         self.loaded = None
         yield {"phase": "starting torch"}
-        devices.share_cores()
+        devices.prepare_to_compute()
         from core.data.rendering import Renderer
         from core.recipe import build
         from core.training.adapters import choose_precision, load_adapter, load_base, use_device

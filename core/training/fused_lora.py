@@ -47,16 +47,26 @@ class FusedLinear(Linear):
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """The layer's output, shape (..., outputs)."""
-        if args or kwargs or not self._fits(x):
+        if args or kwargs or not self.can_fuse(x):
             result: torch.Tensor = super().forward(x, *args, **kwargs)
             return result
-        (name,) = self.active_adapters
-        base = self.get_base_layer()
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        output: torch.Tensor = _LoraProduct.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+        output: torch.Tensor = _LoraProduct.apply(x, *self.parts())
         return output
 
-    def _fits(self, x: torch.Tensor) -> bool:
+    def parts(self) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, float]:
+        """Base weight and bias, A, B and their scale."""
+        (name,) = self.active_adapters
+        base = self.get_base_layer()
+        return (
+            base.weight,
+            base.bias,
+            self.lora_A[name].weight,
+            self.lora_B[name].weight,
+            self.scaling[name],
+        )
+
+    def can_fuse(self, x: torch.Tensor) -> bool:
+        """Whether the layer is nothing but that product for an input."""
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
             return False
         name = self.active_adapters[0]

@@ -24,6 +24,7 @@ from core.training.base_model import BaseModel
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.disk import is_disk_full
+from core.training.fused_layers import fuse
 from core.training.grace import StepDropped
 from core.training.inputs import Inputs
 from core.training.loss import PackLoss
@@ -65,6 +66,7 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
     model = adapters.add_lora(adapters.load_base(base.folder, precision, device), recipe)
     model.peft_config["default"].base_model_name_or_path = base.name
     model.peft_config["default"].revision = base.revision or None
+    fuse(model)
     PackLoss(model).prove(_proof_rows(inputs.training))
     run.emit(_planned(plan, inputs, model))
     trainer = _make_trainer(recipe, run, base, renderer, inputs, plan, model, precision, device)
@@ -123,7 +125,7 @@ def _make_trainer(
     return StepTrainer(
         model=model,
         args=args,
-        steps=Steps(inputs.training, plan, recipe.value("token_budget"), adapters.long_from(model)),
+        steps=Steps(inputs.training, plan, adapters.choose_budget(recipe, device), adapters.long_from(model)),
         recipe=recipe,
         run=run,
         watch=watch,

@@ -1,4 +1,4 @@
-"""Training speed with OpenMP's idle threads spinning (its default) and sleeping (what finetui's workers do).
+"""Training speed with OpenMP's idle threads spinning (its default), sleeping, or spinning briefly as finetui's do.
 
 Alone on the machine, and beside a neighbour that keeps as many threads busy as there are cores.
 """
@@ -12,6 +12,11 @@ import sys
 from itertools import product
 
 ROUNDS = 3
+POLICIES = {
+    "spin": {},
+    "sleep": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "brief": {"GOMP_SPINCOUNT": "1000"},
+}
 
 TRAIN = """
 import time, torch
@@ -35,8 +40,7 @@ BUSY = "while True: pass"
 def tokens_per_s(policy: str) -> float:
     """Of one training process of its own."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
-    if policy == "sleep":
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    environment.update(POLICIES[policy])
     done = subprocess.run(
         [sys.executable, "-c", TRAIN], env=environment, check=True, capture_output=True, text=True
     )
@@ -46,7 +50,7 @@ def tokens_per_s(policy: str) -> float:
 def main() -> None:
     """Print tokens/s: median, least and most of each case."""
     found: dict[tuple[str, str], list[float]] = {}
-    for _, place, policy in product(range(ROUNDS), ("alone", "shared"), ("spin", "sleep")):
+    for _, place, policy in product(range(ROUNDS), ("alone", "shared"), POLICIES):
         neighbours = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(os.cpu_count() or 1)]
         if place == "alone":
             for neighbour in neighbours:

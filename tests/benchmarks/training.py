@@ -23,11 +23,12 @@ import torch
 from core.data.conversation import Conversation, Message
 from core.data.rendering import Rendered, Renderer
 from core.data.rows import read_rows
-from core.devices import share_cores
+from core.devices import prepare_to_compute
 from core.recipe import Recipe, build
 from core.training import adapters
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
+from core.training.fused_layers import fuse
 from core.training.plan import make_plan
 from core.training.rows import Rows, make_rows
 from core.training.trainer import StepTrainer, Watch
@@ -97,8 +98,9 @@ def measure(recipe: Recipe, rows: Rows, renderer: Renderer, folder: Path) -> dic
     run: Any = Recorded(folder)
     torch.manual_seed(0)
     model = adapters.add_lora(adapters.load_base(Path(recipe.model), "fp32", torch.device("cpu")), recipe)
+    fuse(model)
     plan = make_plan(len(rows.rows), recipe.value("batch_size"), 1.0, None, 0)
-    steps = Steps(rows, plan, recipe.value("token_budget"), adapters.long_from(model))
+    steps = Steps(rows, plan, adapters.choose_budget(recipe, torch.device("cpu")), adapters.long_from(model))
     trainer = StepTrainer(
         model=model,
         args=training_arguments(recipe, len(plan.steps), "fp32", folder, cpu=True),
@@ -141,7 +143,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int)
     parser.add_argument("--instruction", type=int, default=0)
     asked = parser.parse_args()
-    share_cores()
+    prepare_to_compute()
     values = {
         "model": asked.model,
         "data": [str(asked.data)],

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 
 from core.training.adapters import long_from
 from core.training.dataset import pack_tensors
+from core.training.fused_layers import fuse
 from core.training.fused_lora import FusedLinear
 from core.training.head import head_loss
 from core.training.loss import PackingError, PackLoss
@@ -129,6 +130,17 @@ def test_gradients_are_those_of_the_rows_one_by_one(model: Any, budget: int, sha
     assert worst(ours, theirs) < 1e-5
     tokens = sum(len(row.ids) for row in rows)
     assert computed < tokens if share else computed == tokens
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_fused_layers_change_no_gradient(name: str) -> None:
+    model, rows = make_model(name), make_rows()
+    loss, own = row_by_row(model, rows)
+    norms_and_mlps = {"gemma3": 0}.get(name.partition(",")[0], 2 * 3 + 1 + 3)
+    assert fuse(model) == norms_and_mlps  # Gemma's norms and gates are others
+    ours, fused, _ = packed(model, rows, 150, share=True)
+    assert ours == pytest.approx(loss, rel=1e-5)
+    assert worst(fused, own) <= 1e-5
 
 
 def test_activation_checkpointing_changes_nothing() -> None:

@@ -34,9 +34,9 @@ def test_what_is_chosen_is_in_the_nucleus(
 ) -> None:
     torch.manual_seed(seed)
     chosen = choose(values, temperature, top_p)
-    # Equal logits may be ordered either way, and sums differ in the last digits.
+    # Logits that are as good as equal may be ordered either way, and sums differ in the last digits.
     allowed = {float(values[token]) for token in nucleus(values, temperature, min(1.0, top_p + 1e-5))}
-    assert float(values[chosen]) in allowed
+    assert min(abs(float(values[chosen]) - value) for value in allowed) < 1e-6
 
 
 @given(logits, some.floats(-1, 0), some.floats(0, 1))
