@@ -223,10 +223,10 @@ def _size_problems(recipe: Recipe, sizes: Estimate) -> list[RecipeProblem]:
         problems.append(
             RecipeProblem(
                 "error",
-                "batch_size",
+                "token_budget",
                 f"Too little memory: about {_size(sizes.peak_bytes)} needed, "
                 f"{_size(sizes.available_bytes)} free on {sizes.device}.",
-                "Lower `batch_size` and raise `accumulation` by as much, lower `sequence_length` "
+                "Lower `token_budget` (what is learned stays the same), lower `sequence_length` "
                 f"(the longest row has {sizes.longest_row} tokens), or set `gradient_checkpointing: true`.",
             )
         )

@@ -57,8 +57,8 @@ def _memory(error: BaseException, run: RunDirectory, step: int) -> Failed:
     return Failed(
         what=f"There was not enough memory for step {step + 1}.",
         cause=_one_line(error),
-        next_step="Submit again with a smaller batch_size and as much more accumulation (the steps stay the "
-        "same), a shorter sequence_length, or gradient_checkpointing: true.",
+        next_step="Submit again with a smaller token_budget (what is learned stays the same), a shorter "
+        "sequence_length, or gradient_checkpointing: true.",
         step=step,
     )
 

@@ -23,15 +23,6 @@ def choose_precision(recipe: Recipe, device: torch.device) -> str:
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
 
 
-BUDGETS = {"cpu": 1024, "cuda": 4096}
-"""Tokens computed at once: on a CPU more is slower, since it outgrows the caches (`make bench`)."""
-
-
-def choose_budget(recipe: Recipe, device: torch.device) -> int:
-    """Tokens computed at once: as the recipe says, else what suits the device."""
-    return recipe.token_budget or BUDGETS[device.type]
-
-
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -21,6 +21,7 @@ from core.data.unpack import unpacked
 from core.recipe import Recipe, Source
 from core.training.inputs import validation_source
 from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
+from core.training.plan import choose_budget
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
@@ -90,7 +91,8 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
         parameters=shape.parameters,
         trainable_parameters=trainable,
         weights_bytes=shape.parameters * VALUE_BYTES[precision],
-        peak_bytes=_peak(recipe, shape, measured, precision) + (PROCESS_BYTES if device == "cpu" else 0),
+        peak_bytes=_peak(recipe, shape, measured, precision, device)
+        + (PROCESS_BYTES if device == "cpu" else 0),
         available_bytes=free,
         disk_bytes=checkpoint * (recipe.value("keep_checkpoints") + 1) + trainable * 4,
         free_disk_bytes=shutil.disk_usage(paths.data_dir()).free,
@@ -157,17 +159,18 @@ def _count(path: Path) -> int:
     return count_rows(unpacked(path))
 
 
-def _peak(recipe: Recipe, shape: Shape, measured: Measured, precision: str) -> int:
-    """Memory of the worst batch: the longest rows together."""
-    batch = recipe.value("batch_size")
-    longest = sorted(range(len(measured.lengths)), key=lambda row: -measured.lengths[row])[:batch]
-    width = max((measured.lengths[row] for row in longest), default=0)
+def _peak(recipe: Recipe, shape: Shape, measured: Measured, precision: str, device: str) -> int:
+    """Memory of the worst pack: the longest rows of a step, as far as the budget goes, or one longer row."""
+    rows = recipe.value("batch_size") * recipe.value("accumulation")
+    longest = sorted(range(len(measured.lengths)), key=lambda row: -measured.lengths[row])[:rows]
+    lengths = [measured.lengths[row] for row in longest]
+    tokens = max(max(lengths, default=0), min(sum(lengths), choose_budget(recipe, device)))
     return peak_bytes(
         shape,
         rank=recipe.value("rank"),
         weight_bytes=VALUE_BYTES[precision],
         value_bytes=VALUE_BYTES[precision],
-        tokens=width * batch,
-        trained_tokens=sum(measured.trained[row] for row in longest),
+        tokens=tokens,
+        trained_tokens=min(tokens, sum(measured.trained[row] for row in longest)),
         recompute=recipe.value("gradient_checkpointing"),
     )

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-CHUNK_BYTES = 64 << 20
-"""Logits held at once."""
+from core.training.memory import LOGITS_BYTES
 
 
 class _FrozenHeadLoss(torch.autograd.Function):
@@ -30,7 +29,7 @@ class _FrozenHeadLoss(torch.autograd.Function):
     ) -> torch.Tensor:
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        rows = max(1, CHUNK_BYTES // (4 * weight.shape[0]))
+        rows = max(1, LOGITS_BYTES // (4 * weight.shape[0]))
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             total += _chunk(hidden[part], weight, bias, targets[part], weights[part], softcap, gradient, part)

@@ -28,7 +28,7 @@ from core.training.fused_layers import fuse
 from core.training.grace import StepDropped
 from core.training.inputs import Inputs
 from core.training.loss import PackLoss
-from core.training.plan import Plan, make_plan
+from core.training.plan import Plan, choose_budget, make_plan
 from core.training.rows import Row, Rows
 from core.training.surroundings import differences, read_budget
 from core.training.trainer import StepTrainer, Watch
@@ -125,7 +125,7 @@ def _make_trainer(
     return StepTrainer(
         model=model,
         args=args,
-        steps=Steps(inputs.training, plan, adapters.choose_budget(recipe, device), adapters.long_from(model)),
+        steps=Steps(inputs.training, plan, choose_budget(recipe, device.type), adapters.long_from(model)),
         recipe=recipe,
         run=run,
         watch=watch,

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+LOGITS_BYTES = 64 << 20
+"""Logits of the output head held at once."""
+
 PROCESS_BYTES = 700 << 20
 """torch, transformers and peft before a model is loaded, measured on Linux with the CPU build."""
 
@@ -107,14 +110,13 @@ def peak_bytes(
         rank: of LoRA.
         weight_bytes: bytes of a base weight.
         value_bytes: bytes of an activation.
-        tokens: tokens of the largest batch, padding included.
+        tokens: computed at once at most.
         trained_tokens: trained ones of these.
         recompute: gradient checkpointing.
 
     Kept for the backward pass in each layer are, per token, about 12 vectors of the residual width (norms,
     attention's inputs and outputs, LoRA's inputs) and 4 of the MLP's width; with recomputing, one vector a layer
-    and one layer in full. The head holds logits of all tokens, and of the trained ones a float copy, its
-    log-softmax and their gradient.
+    and one layer in full. The head holds the logits of one chunk of trained tokens, twice over.
     """
     adapter = shape.lora_parameters(rank) * 16
     per_layer = tokens * (12 * shape.hidden + 4 * shape.intermediate) * value_bytes
@@ -123,5 +125,5 @@ def peak_bytes(
         if recompute
         else per_layer * shape.layers
     )
-    head = tokens * shape.vocabulary * value_bytes * 2 + trained_tokens * shape.vocabulary * 4 * 3
+    head = 2 * min(trained_tokens * shape.vocabulary * 4, LOGITS_BYTES)
     return shape.parameters * weight_bytes + adapter + activations + head

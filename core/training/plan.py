@@ -7,6 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.recipe import Recipe
+
+BUDGETS = {"cpu": 1024, "cuda": 4096}
+"""Tokens computed at once: on a CPU more is slower, since it outgrows the caches (`make bench`)."""
+
+
+def choose_budget(recipe: Recipe, device: str) -> int:
+    """Tokens computed at once: as the recipe says, else what suits the device, `cpu` or `cuda...`."""
+    return recipe.token_budget or BUDGETS[device.partition(":")[0]]
+
 
 @dataclass(frozen=True)
 class Plan:

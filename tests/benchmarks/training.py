@@ -29,7 +29,7 @@ from core.training import adapters
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.fused_layers import fuse
-from core.training.plan import make_plan
+from core.training.plan import choose_budget, make_plan
 from core.training.rows import Rows, make_rows
 from core.training.trainer import StepTrainer, Watch
 from core.work import Request
@@ -101,7 +101,7 @@ def measure(recipe: Recipe, rows: Rows, renderer: Renderer, folder: Path) -> dic
     model = adapters.add_lora(adapters.load_base(Path(recipe.model), "fp32", torch.device("cpu")), recipe)
     fuse(model)
     plan = make_plan(len(rows.rows), recipe.value("batch_size"), 1.0, None, 0)
-    steps = Steps(rows, plan, adapters.choose_budget(recipe, torch.device("cpu")), adapters.long_from(model))
+    steps = Steps(rows, plan, choose_budget(recipe, "cpu"), adapters.long_from(model))
     trainer = StepTrainer(
         model=model,
         args=training_arguments(recipe, len(plan.steps), "fp32", folder, cpu=True),

@@ -66,7 +66,7 @@ def test_too_little_memory_names_need_and_remedy(
     (problem,) = check(make_recipe()).errors
     assert "Too little memory" in problem.sentence
     assert "10.0 MB free on cpu" in problem.sentence
-    assert "accumulation" in problem.fix
+    assert "token_budget" in problem.fix
 
 
 def test_memory_grows_with_the_batch_and_shrinks_by_recomputing(make_recipe: MakeRecipe) -> None:
@@ -77,6 +77,7 @@ def test_memory_grows_with_the_batch_and_shrinks_by_recomputing(make_recipe: Mak
 
     assert peak(batch_size=1) < peak(batch_size=4) < peak(batch_size=16)
     assert peak(gradient_checkpointing=True) < peak()
+    assert peak(batch_size=4, token_budget=64) == peak(batch_size=16, token_budget=64) < peak(batch_size=16)
 
 
 def test_too_little_disk(make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch) -> None:

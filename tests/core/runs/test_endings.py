@@ -30,7 +30,7 @@ class OutOfMemoryError(RuntimeError):
 def test_memory_is_named_with_its_remedy(tmp_path: Path, error: Exception) -> None:
     failed = explain(error, RunDirectory(tmp_path), 4)
     assert failed.what == "There was not enough memory for step 5."
-    for word in ("batch_size", "accumulation", "sequence_length"):
+    for word in ("token_budget", "gradient_checkpointing", "sequence_length"):
         assert word in failed.next_step
 
 

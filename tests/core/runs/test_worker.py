@@ -34,7 +34,7 @@ def told(run: RunDirectory) -> list[Event]:
     ("behaviour", "status", "what", "cause", "next_step"),
     [
         ("fail:told", 2, "Row 7 is too long.", "9000 tokens", "Cut it."),
-        ("fail:memory", 2, "not enough memory for step 3", "DefaultCPUAllocator", "batch_size"),
+        ("fail:memory", 2, "not enough memory for step 3", "DefaultCPUAllocator", "token_budget"),
         ("fail:disk", 2, "disk is full: adapter.safetensors", "MB are free", "finetui resume"),
         ("fail:bug", 1, "ZeroDivisionError: division by zero", "worker.log", "finetui resume"),
     ],

@@ -183,7 +183,7 @@ def test_the_proof_before_a_run_passes_and_catches_what_packing_leaves_out(model
 def test_the_head_in_chunks_equals_the_head_at_once(
     monkeypatch: pytest.MonkeyPatch, softcap: float | None, bias: bool
 ) -> None:
-    monkeypatch.setattr("core.training.head.CHUNK_BYTES", 4 * 50 * 7)  # 7 rows of logits at once
+    monkeypatch.setattr("core.training.head.LOGITS_BYTES", 4 * 50 * 7)  # 7 rows of logits at once
     torch.manual_seed(0)
     head = torch.nn.Linear(16, 50, bias=bias).requires_grad_(False)
     hidden = torch.randn(33, 16, requires_grad=True)
