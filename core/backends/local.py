@@ -11,7 +11,8 @@ from core.backends.base import Checked, RecipeProblem
 from core.data.sources import stamp
 from core.errors import FinetuiError
 from core.events import Starting
-from core.recipe import Recipe, Source
+from core.recipe import Recipe
+from core.source import Source
 from core.work import Estimate, Outcome, Run
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from core.data.rendering import Rendered, Renderer, RenderingError
 from core.data.rows import count_rows, read_rows
 from core.data.sources import select, stamp
 from core.data.unpack import unpacked
-from core.recipe import Recipe, Source
+from core.recipe import Recipe
+from core.source import Source
 from core.training.inputs import validation_source
 from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
 from core.training.plan import choose_budget

@@ -19,7 +19,8 @@ from core.data.split import split
 from core.data.unpack import unpacked
 from core.errors import FinetuiError
 from core.paths import rows_dir, write_private
-from core.recipe import Recipe, Source
+from core.recipe import Recipe
+from core.source import Source
 from core.training.rows import Rows, make_rows
 
 SHOWN_PROBLEMS = 5

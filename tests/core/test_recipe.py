@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as some
 
-from core.recipe import FieldInfo, Recipe, RecipeError, Source, build, dump, field, fields, load, parse
+from core.recipe import FieldInfo, Recipe, RecipeError, build, dump, field, fields, load, parse
+from core.source import Source
 from tests.core import recipe_values
 from tests.core.recipe_values import BASE, recipe_contents
 
