@@ -10,9 +10,9 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch.nn.functional import linear, silu
+from torch.nn.functional import silu
 
-from core.training.fused_lora import FusedLinear
+from core.training.fused_lora import FusedLinear, lora_product, lora_slopes
 
 CLOSE = 1e-5
 """How far a fused layer may be from the model's own on random numbers, in float32."""
@@ -39,32 +39,21 @@ class _GatedDown(torch.autograd.Function):
     """`(silu(gate) * up)` through a LoRA layer: the product is computed again on the way back, not kept."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        gate: torch.Tensor,
-        up: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        scaling: float,
-    ) -> torch.Tensor:
-        product = silu(gate).mul_(up).flatten(0, -2)
-        low = product @ a.T
-        result = linear(product, weight, bias).addmm_(low, b.T, alpha=scaling)
+    def forward(ctx: Any, gate: torch.Tensor, up: torch.Tensor, *parts: Any) -> torch.Tensor:
+        weight, _, a, b, ctx.scaling = parts
+        result, low = lora_product(silu(gate).mul_(up).flatten(0, -2), *parts)
         ctx.save_for_backward(gate, up, low, weight, a, b)
-        ctx.scaling = scaling
         return result.view(*gate.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         gate, up, low, weight, a, b = ctx.saved_tensors
         slope = outputs[0].flatten(0, -2)
-        slope_low = (slope @ b).mul_(ctx.scaling)
-        slope_product = (slope @ weight).addmm_(slope_low, a).view_as(gate)
         active = silu(gate)
-        slope_a = slope_low.T @ (active * up).flatten(0, -2)
-        slope_b = (slope.T @ low).mul_(ctx.scaling)
+        product = (active * up).flatten(0, -2)
+        slope_a, slope_b, slope_low = lora_slopes(slope, product, low, a, b, ctx.scaling)
+        del product
+        slope_product = (slope @ weight).addmm_(slope_low, a).view_as(gate)
         slope_up = active.mul_(slope_product)
         slope_gate = torch.ops.aten.silu_backward(slope_product.mul_(up), gate)
         return slope_gate, slope_up, None, None, slope_a, slope_b, None

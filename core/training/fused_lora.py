@@ -8,34 +8,47 @@ import torch
 from peft.tuners.lora.layer import Linear
 
 
+def lora_product(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scaling: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`x W' + b + scaling (x A') B'` and `x A'`, for x of shape (tokens, inputs)."""
+    low = x @ a.T
+    return torch.nn.functional.linear(x, weight, bias).addmm_(low, b.T, alpha=scaling), low
+
+
+def lora_slopes(
+    slope: torch.Tensor,
+    x: torch.Tensor,
+    low: torch.Tensor,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scaling: float,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients for A, for B and for `x A'`, from that of the product, shape (tokens, outputs)."""
+    slope_low = (slope @ b).mul_(scaling)
+    return slope_low.T @ x, (slope.T @ low).mul_(scaling), slope_low
+
+
 class _LoraProduct(torch.autograd.Function):
-    """`x W' + b + scaling (x A') B'` with W and b frozen."""
+    """`lora_product` with W and b frozen."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        a: torch.Tensor,
-        b: torch.Tensor,
-        scaling: float,
-    ) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        low = flat @ a.T
-        result = torch.nn.functional.linear(flat, weight, bias).addmm_(low, b.T, alpha=scaling)
+    def forward(ctx: Any, x: torch.Tensor, *parts: Any) -> torch.Tensor:
+        weight, _, a, b, ctx.scaling = parts
+        result, low = lora_product(x.flatten(0, -2), *parts)
         ctx.save_for_backward(x, low, weight, a, b)
-        ctx.scaling = scaling
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, low, weight, a, b = ctx.saved_tensors
-        flat = x.reshape(-1, x.shape[-1])
-        slope = outputs[0].reshape(-1, outputs[0].shape[-1])
-        slope_b = (slope.T @ low).mul_(ctx.scaling)
-        slope_low = (slope @ b).mul_(ctx.scaling)
-        slope_a = slope_low.T @ flat
+        slope = outputs[0].flatten(0, -2)
+        slope_a, slope_b, slope_low = lora_slopes(slope, x.flatten(0, -2), low, a, b, ctx.scaling)
         slope_x = None
         if ctx.needs_input_grad[0]:
             slope_x = (slope @ weight).addmm_(slope_low, a).view_as(x)

@@ -12,6 +12,18 @@ from core.data.problems import Problem
 from core.data.rendering import Renderer
 from core.data.sandbox import RenderingError
 
+_WARNINGS = {
+    "boundary-token": (
+        "a token would straddle a prompt and its answer; they are tokenised apart.",
+        "Begin the answer without white space.",
+    ),
+    "tools-not-in-template": (
+        "the model's chat template leaves the row's tools out: the model learns to call what it was never told of.",
+        "Give another chat_template in the recipe, or write the tools into the system turn.",
+    ),
+}
+"""What is wrong and what to do, of problems that are the same for every row."""
+
 
 def token_problems(
     rows: Sequence[Row], title: str, renderer: Renderer, sequence_length: int
@@ -29,9 +41,9 @@ def token_problems(
             tokens += measure.tokens
             problems += _length_problems(row, measure, title, sequence_length)
             if measure.straddles:
-                problems.append(_boundary(row, title))
+                problems.append(_warning(row, title, "boundary-token"))
             if conversation.tools and not renderer.reads_tools:
-                problems.append(_tools(row, title))
+                problems.append(_warning(row, title, "tools-not-in-template"))
     return problems, tokens
 
 
@@ -44,22 +56,9 @@ def _refusal(row: Row, conversation: Conversation, error: RenderingError, title:
     )
 
 
-def _boundary(row: Row, title: str) -> Problem:
-    return row.place(title).problem(
-        "boundary-token",
-        "a token would straddle a prompt and its answer; they are tokenised apart.",
-        "Begin the answer without white space.",
-        severity=CODES["boundary-token"].severity,
-    )
-
-
-def _tools(row: Row, title: str) -> Problem:
-    return row.place(title).problem(
-        "tools-not-in-template",
-        "the model's chat template leaves the row's tools out: the model learns to call what it was never told of.",
-        "Give another chat_template in the recipe, or write the tools into the system turn.",
-        severity=CODES["tools-not-in-template"].severity,
-    )
+def _warning(row: Row, title: str, code: str) -> Problem:
+    sentence, fix = _WARNINGS[code]
+    return row.place(title).problem(code, sentence, fix, severity=CODES[code].severity)
 
 
 def _length_problems(row: Row, measure: Measure, title: str, sequence_length: int) -> Iterator[Problem]:
