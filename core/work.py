@@ -86,7 +86,7 @@ class Run(Protocol):
         """Write an event to the journal. Never raises for a full disk."""
 
     def requests(self) -> Sequence[Request]:
-        """New requests since the last call; cheap, made at every step."""
+        """New requests since the last call, told in the journal already; cheap, made at every step."""
 
     def partial_checkpoint(self, step: int) -> Path:
         """An empty private folder to write a checkpoint into."""

@@ -8,7 +8,6 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from core.events import Requested
 from core.recipe import Recipe
 from core.training.plan import report_interval
 from core.work import Run
@@ -77,7 +76,6 @@ class Conductor(TrainerCallback):
         for request in self.run.requests():
             if request.verb in ("stop", "pause"):
                 self.leaving = request.verb
-                self.run.emit(Requested(verb=request.verb))
             elif request.verb == "checkpoint":
                 control.should_save = True
             elif request.verb == "sample":
