@@ -54,14 +54,13 @@ class Grace:
         if max(expected, time.monotonic()) + self.save_s > since + self._seconds:
             raise StepDropped
 
-    def watch(self, layers: Any) -> None:
-        """Check at every layer, on the way forward and on the way back.
+    def watch(self, model: Any) -> None:
+        """Check at every layer of a transformers model, on the way forward and on the way back."""
+        from transformers.modeling_layers import GradientCheckpointingLayer
 
-        Args:
-            layers: the decoder's, a torch ModuleList.
-        """
-        for layer in layers:
-            layer.register_forward_pre_hook(self._in_layer)
+        for layer in model.modules():
+            if isinstance(layer, GradientCheckpointingLayer):
+                layer.register_forward_pre_hook(self._in_layer)
 
     def _in_layer(self, _: Any, inputs: tuple[Any, ...]) -> None:
         self.check()

@@ -83,7 +83,7 @@ class StepTrainer(Trainer):
         )
         self.model_accepts_loss_kwargs = False
         self.grace = Grace(run, recipe.value("grace_s"))
-        self.grace.watch(_decoder(model).layers)
+        self.grace.watch(model)
         self.plan_steps = steps
         self.recipe = recipe
         self.run = run
@@ -319,8 +319,3 @@ class StepTrainer(Trainer):
                 next_step="Free space on the disk of the run directory; the next checkpoint tries again.",
             )
         )
-
-
-def _decoder(model: Any) -> Any:
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return bare.get_decoder()

@@ -185,7 +185,7 @@ def main() -> None:
         _say(f"{path.stat().st_size / 1e6:,.0f} MB, {ROWS:,} rows; {os.cpu_count()} cores")
         for part in LARGE:
             if part is datasets_json and find_spec("datasets") is None:
-                _say("datasets.load_dataset   not installed (pip install finetui[bench])")
+                _say("datasets.load_dataset   not installed (pip install -e '.[bench]')")
                 continue
             _run(part.__name__, path)
         _say(f"the first {small.stat().st_size / 1e6:,.0f} MB")

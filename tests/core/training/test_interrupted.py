@@ -43,7 +43,7 @@ def equal(one: Path, two: Path) -> bool:
 
 
 def test_killed_at_twenty_random_moments_is_the_same_run(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    recipe = make_recipe(max_steps=40, checkpoint_every=1, evaluate_every=10, sample_prompts=[], dropout=0.1)
+    recipe = make_recipe(max_steps=60, checkpoint_every=1, evaluate_every=20, sample_prompts=[], dropout=0.1)
     (tmp_path / "recipe.yaml").write_text(dump(recipe))
     command = [
         sys.executable,
