@@ -121,8 +121,28 @@ def prepare_to_compute() -> None:
     Values set by the user stay. OpenMP's threads wait for each other by spinning, by default for milliseconds:
     where other processes want the same cores (a chat beside a training, two runs), that takes the cores from the
     very threads that are waited for. They spin briefly, then sleep (`python -m tests.benchmarks cores`). Large
-    tensors come in huge pages: a new one is made of far fewer (Linux; tests/benchmarks/LOG.md).
+    tensors come in huge pages: a new one is made of far fewer (Linux; tests/benchmarks/LOG.md). Memory of freed
+    tensors is kept for the next ones.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    _keep_freed_memory()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc take large tensors from its heap and not give the heap's end back after each (mallopt(3)).
+
+    Other C libraries stay as they are.
+    """
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    library = ctypes.CDLL(None)
+    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
+        library.mallopt(mmap_threshold, 32 << 20)  # the most that glibc takes
+    if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+        library.mallopt(trim_threshold, 2**31 - 1)

@@ -54,10 +54,13 @@ class PackLoss:
             input_ids=batch["input_ids"],
             position_ids=batch["position_ids"],
             tree=batch["tree"],
+            predictors=batch["predictors"],
             use_cache=False,
         ).last_hidden_state[0]
+        if len(hidden) == len(batch["input_ids"][0]):  # a fused last layer has kept the predictors only
+            hidden = hidden[batch["predictors"]]
         with torch.autocast(hidden.device.type, enabled=False):
-            predicting = hidden[batch["predictors"]].to(self._head.weight.dtype)
+            predicting = hidden.to(self._head.weight.dtype)
             return head_loss(predicting, self._head, batch["targets"], batch["weights"], self._softcap)
 
     def prove(self, rows: list[Row]) -> None:

@@ -22,6 +22,10 @@ class Row:
     ids: np.ndarray
     trained: np.ndarray
 
+    def inputs(self, whole: bool = False) -> np.ndarray:
+        """The tokens that have to be computed: those before the last trained one, which is only predicted."""
+        return self.ids if whole else self.ids[: np.flatnonzero(self.trained)[-1]]
+
 
 @dataclass(frozen=True)
 class Rows:

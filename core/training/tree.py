@@ -82,32 +82,34 @@ def packs(
     """
     short = [row for row in rows if long_from is None or len(row.ids) <= long_from]
     long = [row for row in rows if long_from is not None and len(row.ids) > long_from]
-    for part in (short, long):
-        yield from (make_pack(group, share) for group in _groups(part, budget, share))
+    yield from (make_pack(group, share) for group in _groups(short, budget, share, whole=False))
+    # cut short, a long row might end within the shorter scale
+    yield from (make_pack(group, share, whole=True) for group in _groups(long, budget, share, whole=True))
 
 
-def _groups(rows: Sequence[Row], budget: int, share: bool) -> Iterator[list[Row]]:
+def _groups(rows: Sequence[Row], budget: int, share: bool, whole: bool) -> Iterator[list[Row]]:
     """Neighbours in sorted order, as many as fit; each adds what it does not share with the one before.
 
     Of what it shares, fewer than MIN_SHARED tokens may have to be computed again where the tree branches.
     """
     group: list[Row] = []
     used = 0
-    for row in _sorted(rows):
-        shared = common_prefix(group[-1].ids, row.ids) if group and share else 0
-        new = len(row.ids) - max(0, shared - (MIN_SHARED - 1))
+    for row in _sorted(rows, whole):
+        ids = row.inputs(whole)
+        shared = common_prefix(group[-1].inputs(whole), ids) if group and share else 0
+        new = len(ids) - max(0, shared - (MIN_SHARED - 1))
         if group and used + new > budget:
             yield group
-            group, used, new = [], 0, len(row.ids)
+            group, used, new = [], 0, len(ids)
         group.append(row)
         used += new
     if group:
         yield group
 
 
-def _sorted(rows: Sequence[Row]) -> list[Row]:
+def _sorted(rows: Sequence[Row], whole: bool) -> list[Row]:
     """Rows in the order of their tokens: big-endian bytes sort as the numbers do."""
-    return sorted(rows, key=lambda row: row.ids.astype(">u4").tobytes())
+    return sorted(rows, key=lambda row: [ids.astype(">u4").tobytes() for ids in (row.inputs(whole), row.ids)])
 
 
 def common_prefix(one: np.ndarray, two: np.ndarray) -> int:
@@ -117,19 +119,25 @@ def common_prefix(one: np.ndarray, two: np.ndarray) -> int:
     return int(differ[0]) if len(differ) else length
 
 
-def make_pack(rows: Sequence[Row], share: bool = True) -> Pack:
-    """The tree of some rows, laid out parent before child."""
-    return _Builder(_sorted(rows), share).pack()
+def make_pack(rows: Sequence[Row], share: bool = True, whole: bool = False) -> Pack:
+    """The tree of some rows, laid out parent before child.
+
+    Args:
+        rows: at least one.
+        share: merge common beginnings.
+        whole: compute what follows the last trained token too, though nothing is learned from it.
+    """
+    return _Builder(_sorted(rows, whole), share, whole).pack()
 
 
 class _Builder:
     """Lays out one pack: `_place` walks the sorted rows from common beginnings to single rows."""
 
-    def __init__(self, rows: list[Row], share: bool) -> None:
+    def __init__(self, rows: list[Row], share: bool, whole: bool) -> None:
         self.rows = rows
-        self.common = [
-            common_prefix(one.ids, two.ids) if share else 0 for one, two in zip(rows, rows[1:], strict=False)
-        ]
+        self.inputs = [row.inputs(whole) for row in rows]
+        pairs = zip(self.inputs, self.inputs[1:], strict=False)
+        self.common = [common_prefix(one, two) if share else 0 for one, two in pairs]
         self.segments: list[Segment] = []
         self.ids: list[np.ndarray] = []
         self.places: list[np.ndarray] = []
@@ -161,12 +169,12 @@ class _Builder:
                 self._place_row(row, depth, parent, path)
             else:
                 shared = min(self.common[start:row])
-                number, longer = self._add(self.rows[row].ids[depth:shared], depth, parent, path)
+                number, longer = self._add(self.inputs[row][depth:shared], depth, parent, path)
                 self._place(start, row + 1, shared, number, longer)
             start = row + 1
 
     def _place_row(self, row: int, depth: int, parent: int, path: np.ndarray) -> None:
-        rest = self.rows[row].ids[depth:]
+        rest = self.inputs[row][depth:]
         if len(rest):
             _, path = self._add(rest, depth, parent, path)
         self.places.append(path)

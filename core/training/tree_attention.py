@@ -109,9 +109,9 @@ def tree_attention(
                 dropout_p=dropout,
                 is_causal=mask is None,
                 scale=scaling,
-            )
+            ).transpose(1, 2)
         )
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(outputs, dim=1), None
 
 
 AttentionInterface.register(NAME, tree_attention)

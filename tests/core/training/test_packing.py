@@ -46,13 +46,13 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def make_model(name: str) -> Any:
+def make_model(name: str, target_modules: str | list[str] = "all-linear") -> Any:
     family, more = MODELS[name]
     text = "Text" if family == "Gemma3" else ""
     config = getattr(transformers, f"{family}{text}Config")(**{**SIZES, **more})
     torch.manual_seed(0)
     base = getattr(transformers, f"{family}ForCausalLM")(config)
-    lora = LoraConfig(r=4, lora_alpha=6, target_modules="all-linear", task_type="CAUSAL_LM")
+    lora = LoraConfig(r=4, lora_alpha=6, target_modules=target_modules, task_type="CAUSAL_LM")
     lora._register_custom_module({torch.nn.Linear: FusedLinear})
     model = get_peft_model(base, lora)
     fill_b(model, 0.1)  # at B = 0 every gradient of A is zero and would prove nothing
@@ -128,7 +128,8 @@ def test_gradients_are_those_of_the_rows_one_by_one(model: Any, budget: int, sha
     our_loss, ours, computed = packed(model, rows, budget, share)
     assert our_loss == pytest.approx(loss, rel=1e-5)
     assert worst(ours, theirs) < 1e-5
-    tokens = sum(len(row.ids) for row in rows)
+    longest = long_from(model) or 10_000
+    tokens = sum(len(row.inputs(whole=len(row.ids) > longest)) for row in rows)
     assert computed < tokens if share else computed == tokens
 
 
@@ -136,16 +137,40 @@ def test_gradients_are_those_of_the_rows_one_by_one(model: Any, budget: int, sha
 def test_fused_layers_change_no_gradient(name: str) -> None:
     model, rows = make_model(name), make_rows()
     loss, own = row_by_row(model, rows)
-    norms_and_mlps = {"gemma3": 0}.get(name.partition(",")[0], 2 * 3 + 1 + 3)
-    assert fuse(model) == norms_and_mlps  # Gemma's norms and gates are others
+    assert fuse(model) == (0 if name.startswith("gemma3") else 3)  # Gemma's norms and gates are others
     ours, fused, _ = packed(model, rows, 150, share=True)
     assert ours == pytest.approx(loss, rel=1e-5)
     assert worst(fused, own) <= 1e-5
 
 
-def test_activation_checkpointing_changes_nothing() -> None:
+@pytest.mark.parametrize("targets", [["q_proj", "down_proj"], ["v_proj", "o_proj", "up_proj"]])
+def test_fused_layers_train_chosen_modules_only(targets: list[str]) -> None:
+    model, rows = make_model("qwen2", targets), make_rows()
+    loss, own = row_by_row(model, rows)
+    assert fuse(model) == 3
+    ours, fused, _ = packed(model, rows, 150, share=True)
+    assert ours == pytest.approx(loss, rel=1e-5)
+    assert worst(fused, own) <= 1e-5
+
+
+def test_a_fused_model_without_its_adapter_is_the_base() -> None:
+    model, (pack,) = make_model("llama"), packs(make_rows(), 10_000)
+    assert fuse(model) == 3
+    with torch.no_grad():
+        tuned = PackLoss(model).summed(pack_tensors(pack)).item()
+        with model.disable_adapter():
+            bare = PackLoss(model).summed(pack_tensors(pack)).item()
+        base = PackLoss(make_model("llama").unload()).summed(pack_tensors(pack)).item()
+    assert bare == pytest.approx(base, rel=1e-6)
+    assert abs(tuned - base) > 1e-2
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_activation_checkpointing_changes_nothing(fused: bool) -> None:
     model = make_model("phi3")
     rows = make_rows()
+    if fused:
+        assert fuse(model) == 3
     _, plain, _ = packed(model, rows, 10_000, True)
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.enable_input_require_grads()
