@@ -120,13 +120,11 @@ def prepare_to_compute() -> None:
 
     Values set by the user stay. OpenMP's threads wait for each other by spinning, by default for milliseconds:
     where other processes want the same cores (a chat beside a training, two runs), that takes the cores from the
-    very threads that are waited for. They spin briefly, then sleep (`python -m tests.benchmarks cores`). Large
-    tensors come in huge pages: a new one is made of far fewer (Linux; tests/benchmarks/LOG.md). Memory of freed
-    tensors is kept for the next ones.
+    very threads that are waited for. They spin briefly, then sleep (`python -m tests.benchmarks cores`). Memory of
+    freed tensors is kept for the next ones (tests/benchmarks/LOG.md).
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     _keep_freed_memory()
 
 

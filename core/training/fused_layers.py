@@ -132,6 +132,8 @@ class FusedLayer:
         queries, keys = (
             count * self.width for count in (config.num_attention_heads, config.num_key_value_heads)
         )
+        self.qkv_cuts: list[tuple[int, ...]]
+        self.gate_up_cuts: list[tuple[int, ...]]
         if hasattr(attention, "qkv_proj"):
             self.qkv, self.qkv_cuts = [attention.qkv_proj], [(queries, keys, keys)]
         else:
@@ -176,9 +178,12 @@ class FusedLayer:
         turn = _turn(position_embeddings, self.width)
         qkv, out = _projection(self.qkv, self.qkv_cuts), _projection(self.out, [(x.shape[-1],)])
         *heads, x = _Attended.apply(x, self.norms[0], qkv, turn, *qkv.adapters)
+        query, key, value = (item.view(1, len(x), -1, self.width).transpose(1, 2) for item in heads)
         attended, _ = tree_attention(
             self.attention,
-            *(item.view(1, len(x), -1, self.width).transpose(1, 2) for item in heads),
+            query,
+            key,
+            value,
             None,
             tree,
             dropout=self.attention.attention_dropout if self.attention.training else 0.0,

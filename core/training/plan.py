@@ -10,7 +10,7 @@ import numpy as np
 from core.recipe import Recipe
 
 BUDGETS = {"cpu": 1024, "cuda": 4096}
-"""Tokens computed at once: on a CPU more is slower, since it outgrows the caches (`make bench`)."""
+"""Tokens computed at once: on a CPU more takes memory and is hardly faster (`make bench`)."""
 
 
 def choose_budget(recipe: Recipe, device: str) -> int:

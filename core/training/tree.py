@@ -87,24 +87,42 @@ def packs(
     yield from (make_pack(group, share, whole=True) for group in _groups(long, budget, share, whole=True))
 
 
-def _groups(rows: Sequence[Row], budget: int, share: bool, whole: bool) -> Iterator[list[Row]]:
-    """Neighbours in sorted order, as many as fit; each adds what it does not share with the one before.
+def _groups(rows: Sequence[Row], budget: int, share: bool, whole: bool) -> list[list[Row]]:
+    """Neighbours in sorted order, in as few groups as the budget allows, of much the same size.
 
-    Of what it shares, fewer than MIN_SHARED tokens may have to be computed again where the tree branches.
+    Each row adds what it does not share with the one before. Of what it shares, fewer than MIN_SHARED tokens may have
+    to be computed again where the tree branches.
     """
-    group: list[Row] = []
+    if not rows:
+        return []
+    ordered = _sorted(rows, whole)
+    inputs = [row.inputs(whole) for row in ordered]
+    pairs = zip(inputs, inputs[1:], strict=False)
+    shared = [0, *(max(0, common_prefix(one, two) - (MIN_SHARED - 1)) if share else 0 for one, two in pairs)]
+    sizes = [len(ids) for ids in inputs]
+    starts = _cut(sizes, shared, budget)
+    fewest, least = len(starts), 0
+    while least + 1 < budget:
+        middle = (least + budget) // 2
+        tried = _cut(sizes, shared, middle)
+        if len(tried) > fewest:
+            least = middle
+        else:
+            starts, budget = tried, middle
+    ends = [*starts[1:], len(ordered)]
+    return [ordered[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def _cut(sizes: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
+    """The first row of each group when every group takes as many rows as fit."""
+    starts: list[int] = []
     used = 0
-    for row in _sorted(rows, whole):
-        ids = row.inputs(whole)
-        shared = common_prefix(group[-1].inputs(whole), ids) if group and share else 0
-        new = len(ids) - max(0, shared - (MIN_SHARED - 1))
-        if group and used + new > budget:
-            yield group
-            group, used, new = [], 0, len(ids)
-        group.append(row)
-        used += new
-    if group:
-        yield group
+    for row, (size, common) in enumerate(zip(sizes, shared, strict=True)):
+        used += size - common
+        if not starts or used > budget:
+            starts.append(row)
+            used = size
+    return starts
 
 
 def _sorted(rows: Sequence[Row], whole: bool) -> list[Row]:
