@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from core.training.plan import Plan
 from core.training.rows import Rows
 from core.training.tree import Pack, packs
-from core.training.tree_attention import Tree
+from core.training.tree_layout import Tree
 
 
 def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, Any]:

@@ -23,7 +23,8 @@ from core.training.fused_math import (
     rms_scale,
     rotate,
 )
-from core.training.tree_attention import NAME, Tree, tree_attention
+from core.training.tree_attention import NAME, tree_attention
+from core.training.tree_layout import Tree
 
 CLOSE = 1e-5
 """How far a fused layer may be from the model's own on a few numbers, in float32."""

@@ -1,11 +1,11 @@
 """Attention over a prompt tree: each segment sees its ancestors and itself, and no mask of the whole is built.
 
-Registered with transformers under `NAME`; the tree travels through the keyword arguments of the model's call.
+Registered with transformers under `NAME`; the tree travels through the keyword arguments of the model's call. Which
+way it is computed is decided in `tree_attention` alone; all ways give the same.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,56 +13,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 
-from core.training.tree import Pack
+from core.training.block_attention import by_blocks
+from core.training.lean_attention import LeanAttention
+from core.training.tree_layout import Tree
 
 NAME = "finetui_tree"
-
-
-@dataclass
-class Tree:
-    """A pack's segments as attention needs them.
-
-    Args:
-        sizes: tokens of each segment, in order.
-        paths: for each segment the numbers of its ancestors, root first.
-        depths: position of each segment's first token.
-    """
-
-    sizes: list[int]
-    paths: list[list[int]]
-    depths: list[int]
-    _masks: dict[tuple[int, int | None], torch.Tensor | None] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, pack: Pack) -> Tree:
-        """The tree of a pack."""
-        numbers = range(len(pack.segments))
-        return cls(
-            sizes=[item.end - item.start for item in pack.segments],
-            paths=[pack.path(number)[:-1] for number in numbers],
-            depths=[item.depth for item in pack.segments],
-        )
-
-    def mask(self, segment: int, window: int | None, device: torch.device) -> torch.Tensor | None:
-        """Which keys (ancestors, then itself) each token of a segment sees; None where plain causal order says it.
-
-        Args:
-            segment: its number.
-            window: of a sliding-window layer: how many tokens back a token sees, itself included.
-            device: where the mask is needed.
-        """
-        length = self.depths[segment] + self.sizes[segment]
-        if window is not None and window >= length:
-            window = None
-        if not self.paths[segment] and window is None:
-            return None
-        key = (segment, window)
-        if key not in self._masks:
-            queries = torch.arange(self.depths[segment], length, device=device)[:, None]
-            keys = torch.arange(length, device=device)[None, :]
-            seen = keys <= queries
-            self._masks[key] = seen if window is None else seen & (queries - keys < window)
-        return self._masks[key]
 
 
 def tree_attention(
@@ -93,13 +48,31 @@ def tree_attention(
     Returns:
         shape (1, tokens, heads, width), and None for the weights.
     """
+    if query.device.type == "cuda" and not dropout:
+        return by_blocks(query, key, value, tree, scaling, sliding_window), None
+    if query.device.type == "cpu" and not dropout:
+        output: torch.Tensor = LeanAttention.apply(query, key, value, tree, scaling, sliding_window)
+        return output, None
+    return by_segment(query, key, value, tree, dropout, scaling, sliding_window), None
+
+
+def by_segment(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    tree: Tree,
+    dropout: float,
+    scaling: float | None,
+    window: int | None,
+) -> torch.Tensor:
+    """torch's attention once a segment, as `tree_attention`; autograd keeps all that goes into it."""
     groups = query.shape[1] // key.shape[1]
     queries = query.split(tree.sizes, dim=2)
     keys = repeat_kv(key, groups).split(tree.sizes, dim=2)
     values = repeat_kv(value, groups).split(tree.sizes, dim=2)
     outputs = []
     for number, path in enumerate(tree.paths):
-        mask = tree.mask(number, sliding_window, query.device)
+        mask = tree.mask(number, window, query)
         outputs.append(
             scaled_dot_product_attention(
                 queries[number],
@@ -111,7 +84,7 @@ def tree_attention(
                 scale=scaling,
             ).transpose(1, 2)
         )
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
 
 
 AttentionInterface.register(NAME, tree_attention)
