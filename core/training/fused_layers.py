@@ -6,6 +6,7 @@ kin); every other layer, and what a fused one can't do, goes the model's own way
 
 from __future__ import annotations
 
+from functools import partial
 from types import MethodType
 from typing import Any, NamedTuple
 
@@ -248,12 +249,12 @@ def _forward(own: Any, fused: FusedLayer) -> Any:
     def forward(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> Any:
         if kwargs.get("tree") is None or not fused.fits(hidden_states):
             return own(hidden_states, **kwargs)
-        return fused.forward(
-            hidden_states,
-            tree=kwargs["tree"],
-            position_embeddings=kwargs["position_embeddings"],
-            predictors=kwargs.get("predictors"),
-        )
+        given = {name: kwargs.get(name) for name in ("tree", "position_embeddings", "predictors")}
+        if (
+            self.gradient_checkpointing and self.training
+        ):  # transformers does this in the forward replaced here
+            return self._gradient_checkpointing_func(partial(fused.forward, **given), hidden_states)
+        return fused.forward(hidden_states, **given)
 
     return forward
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from core.training import tree_attention
 from core.training.adapters import long_from
 from core.training.dataset import pack_tensors
 from core.training.fused_layers import fuse
@@ -81,6 +82,14 @@ def make_rows() -> list[Row]:
     rows += [row(short[:3], 25), row(short[:0], 60)]
     beginning = Row(rows[1].ids[:45], np.arange(45) > 41)
     return [*rows, rows[0], beginning]
+
+
+def counted(function: Any, calls: list[int]) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def gradients(model: Any) -> dict[str, torch.Tensor]:
@@ -166,7 +175,9 @@ def test_a_fused_model_without_its_adapter_is_the_base() -> None:
 
 
 @pytest.mark.parametrize("fused", [False, True])
-def test_activation_checkpointing_changes_nothing(fused: bool) -> None:
+def test_activation_checkpointing_computes_layers_twice_and_changes_nothing(
+    fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = make_model("phi3")
     rows = make_rows()
     if fused:
@@ -174,7 +185,13 @@ def test_activation_checkpointing_changes_nothing(fused: bool) -> None:
     _, plain, _ = packed(model, rows, 10_000, True)
     model.activation_checkpointing_enable({"use_reentrant": False})
     model.enable_input_require_grads()
+    calls: list[int] = []
+    monkeypatch.setattr(tree_attention, "by_segment", counted(tree_attention.by_segment, calls))
+    monkeypatch.setattr(
+        tree_attention.LeanAttention, "apply", counted(tree_attention.LeanAttention.apply, calls)
+    )
     _, recomputed, _ = packed(model, rows, 10_000, True)
+    assert len(calls) == 2 * 3
     assert worst(recomputed, plain) < 1e-6
 
 
