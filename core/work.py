@@ -17,8 +17,11 @@ from core.events import Event
 class Estimate:
     """What a run will take, computed from the recipe, the data and the model's configuration.
 
-    Sizes are bytes. `peak_bytes` is a calculation (weights, adapter, optimiser, activations, logits), not a
-    measurement; `tokens` is exact unless `sampled_rows` is set, then it is scaled up from that many rows.
+    Sizes are bytes. `peak_bytes` is a calculation, not a measurement: the process, and the larger of what loading takes
+    and what weights, adapter (gradients and optimiser with it), activations and head take together. `tokens`, of the
+    rows one by one, is exact unless `sampled_rows` is set, then it is scaled up from that many rows;
+    `computed_tokens` is what goes through the model, since common beginnings count once; `pack_tokens` are computed
+    at once.
     """
 
     device: str
@@ -26,15 +29,25 @@ class Estimate:
     validation_rows: int
     steps: int
     tokens: int
+    trained_tokens: int
+    computed_tokens: int
     sampled_rows: int
     longest_row: int
     cut_rows: int
     dropped_rows: int
     parameters: int
     trainable_parameters: int
+    process_bytes: int
+    loading_bytes: int
     weights_bytes: int
+    adapter_bytes: int
+    activation_bytes: int
+    head_bytes: int
+    pack_tokens: int
     peak_bytes: int
     available_bytes: int
+    checkpoint_bytes: int
+    checkpoints: int
     disk_bytes: int
     free_disk_bytes: int
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import functools
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from core import devices, paths
 from core.data.conversation import Conversation
@@ -21,13 +19,16 @@ from core.data.unpack import unpacked
 from core.recipe import Recipe
 from core.source import Source
 from core.training.inputs import validation_source
-from core.training.memory import PROCESS_BYTES, Shape, peak_bytes, read_shape
-from core.training.plan import choose_budget
+from core.training.memory import Method, Peak, Shape, peak, read_shape
+from core.training.plan import choose_budget, epoch_order
+from core.training.rows import Row, make_rows
+from core.training.tree import packs
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
+SAMPLED_STEPS = 64
 Columns = tuple[tuple[str, str], ...] | None
-Rows = tuple[int, list[np.ndarray], list[RenderingError]]
+Rows = tuple[int, list[Rendered], list[RenderingError]]
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CHECKPOINT_BYTES_PER_WEIGHT = 12
 """An adapter's weights and AdamW's two moments, in float32."""
@@ -35,21 +36,43 @@ CHECKPOINT_BYTES_PER_WEIGHT = 12
 
 @dataclass
 class Measured:
-    """Lengths of a set of rows, of the first `SAMPLED_ROWS` when there are more."""
+    """A set of rows, cut as training cuts them; of the first `SAMPLED_ROWS` when there are more."""
 
-    lengths: list[int]
-    trained: list[int]
+    kept: list[Row]
     rows: int
     cut: int
     dropped: int
 
     @property
     def sampled(self) -> bool:
-        return self.rows > len(self.lengths) + self.dropped
+        return self.rows > len(self.kept) + self.dropped
 
     @property
     def scale(self) -> float:
-        return self.rows / max(1, len(self.lengths) + self.dropped)
+        return self.rows / max(1, len(self.kept) + self.dropped)
+
+    @property
+    def mean_tokens(self) -> float:
+        return sum(len(row.ids) for row in self.kept) / max(1, len(self.kept))
+
+    @property
+    def mean_trained(self) -> float:
+        return sum(int(row.trained.sum()) for row in self.kept) / max(1, len(self.kept))
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Steps as they will be cut into packs.
+
+    Args:
+        share: tokens computed, as a share of the rows' own.
+        tokens: computed at once at most.
+        predicting: of one pack, at most.
+    """
+
+    share: float
+    tokens: int
+    predicting: int
 
 
 def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer: Renderer) -> Estimate:
@@ -63,8 +86,7 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
         renderer: of that model.
     """
     shape = read_shape(folder)
-    length = recipe.value("sequence_length")
-    measured = _measure(_training_rows(recipe), renderer, length)
+    measured = measure(recipe, renderer)
     fraction = recipe.validation_fraction or 0.0
     held_out = round(measured.rows * fraction)
     rows = measured.rows - held_out - round(measured.dropped * measured.scale)
@@ -73,45 +95,86 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     used = (
         recipe.max_steps * rows_per_step if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
     )
-    steps = math.ceil(used / rows_per_step)
-    mean = sum(measured.lengths) / max(1, len(measured.lengths))
+    computed = compute(recipe, measured, choose_budget(recipe, device))
+    peak = peak_of(recipe, shape, computed, precision, device)
     free, _ = devices.memory(device)
-    trainable = shape.lora_parameters(recipe.value("rank"))
-    checkpoint = trainable * CHECKPOINT_BYTES_PER_WEIGHT
+    trainable = shape.lora_parameters(recipe.value("rank"), recipe.value("target_modules"))
     paths.make_private(paths.data_dir())
     return Estimate(
         device=device,
         rows=rows,
         validation_rows=validation,
-        steps=steps,
-        tokens=round(mean * used),
-        sampled_rows=len(measured.lengths) if measured.sampled else 0,
-        longest_row=max(measured.lengths, default=0),
+        steps=math.ceil(used / rows_per_step),
+        tokens=round(measured.mean_tokens * used),
+        trained_tokens=round(measured.mean_trained * used),
+        computed_tokens=round(measured.mean_tokens * used * computed.share),
+        sampled_rows=len(measured.kept) if measured.sampled else 0,
+        longest_row=max((len(row.ids) for row in measured.kept), default=0),
         cut_rows=round(measured.cut * measured.scale),
         dropped_rows=round(measured.dropped * measured.scale),
         parameters=shape.parameters,
         trainable_parameters=trainable,
-        weights_bytes=shape.parameters * VALUE_BYTES[precision],
-        peak_bytes=_peak(recipe, shape, measured, precision, device)
-        + (PROCESS_BYTES if device == "cpu" else 0),
+        weights_bytes=peak.weights,
+        adapter_bytes=peak.adapter,
+        activation_bytes=peak.activations,
+        head_bytes=peak.head,
+        loading_bytes=peak.loading,
+        process_bytes=peak.process,
+        pack_tokens=computed.tokens,
+        peak_bytes=peak.total,
         available_bytes=free,
-        disk_bytes=checkpoint * (recipe.value("keep_checkpoints") + 1) + trainable * 4,
+        checkpoint_bytes=trainable * CHECKPOINT_BYTES_PER_WEIGHT,
+        checkpoints=recipe.value("keep_checkpoints") + 1,
+        disk_bytes=trainable * (CHECKPOINT_BYTES_PER_WEIGHT * (recipe.value("keep_checkpoints") + 1) + 4),
         free_disk_bytes=shutil.disk_usage(paths.data_dir()).free,
     )
 
 
+def measure(recipe: Recipe, renderer: Renderer) -> Measured:
+    """The recipe's training rows, those for validation among them."""
+    result = Measured([], 0, 0, 0)
+    for source in _training_rows(recipe):
+        total, rendered, _ = _rendered_source(source, renderer)
+        result.rows += len(select(total, source.weight, source.max_rows, 0))
+        made = make_rows(rendered, recipe.value("sequence_length"))
+        result.kept += made.rows
+        result.cut += made.cut
+        result.dropped += made.dropped
+    return result
+
+
+def compute(recipe: Recipe, measured: Measured, budget: int) -> Computed:
+    """How the steps will be computed: some of them are cut into packs."""
+    if not measured.kept:
+        return Computed(1.0, 0, 0)
+    rows_per_step = recipe.value("batch_size") * recipe.value("accumulation")
+    order = epoch_order(len(measured.kept), recipe.value("seed"), 0)
+    order *= math.ceil(rows_per_step / len(order))
+    steps = [order[start : start + rows_per_step] for start in range(0, len(order), rows_per_step)]
+    chosen = steps[:: math.ceil(len(steps) / SAMPLED_STEPS)]
+    made = [pack for step in chosen for pack in packs([measured.kept[row] for row in step], budget)]
+    return Computed(
+        share=sum(len(pack.ids) for pack in made) / sum(pack.row_tokens for pack in made),
+        tokens=max(len(pack.ids) for pack in made),
+        predicting=max(len(pack.predictors) for pack in made),
+    )
+
+
+def peak_of(recipe: Recipe, shape: Shape, computed: Computed, precision: str, device: str) -> Peak:
+    """Memory of a recipe at its highest."""
+    rank, targets = recipe.value("rank"), recipe.value("target_modules")
+    method = Method(
+        trainable=shape.lora_parameters(rank, targets),
+        low=rank * len(shape.adapted(targets)),
+        value_bytes=VALUE_BYTES[precision],
+        recompute=recipe.value("gradient_checkpointing"),
+        on_cpu=device == "cpu",
+    )
+    return peak(shape, method, computed.tokens, computed.predicting)
+
+
 def _training_rows(recipe: Recipe) -> list[Source]:
     return [source for source in recipe.data if source.path]
-
-
-def _measure(sources: Sequence[Source], renderer: Renderer, length: int) -> Measured:
-    result = Measured([], [], 0, 0, 0)
-    for source in sources:
-        total, rows, _ = _rendered_source(source, renderer)
-        result.rows += len(select(total, source.weight, source.max_rows, 0))
-        for trained in rows:
-            _add(result, trained, length)
-    return result
 
 
 def _rendered_source(source: Source, renderer: Renderer) -> Rows:
@@ -122,14 +185,14 @@ def _rendered_source(source: Source, renderer: Renderer) -> Rows:
 
 @functools.lru_cache(maxsize=4)
 def _rendered(path: Path, _: object, columns: Columns, renderer: Renderer) -> Rows:
-    """(rows of a file, trained marks of its first ones, those that can't be rendered); kept until it changes."""
-    marks, refused = [], []
+    """(rows of a file, the first of them, those of these that can't be rendered); kept until it changes."""
+    rendered, refused = [], []
     for item in renderer.render_many(islice(_conversations(path, columns), SAMPLED_ROWS)):
         if isinstance(item, Rendered):
-            marks.append(np.asarray(item.trained, dtype=bool))
+            rendered.append(item)
         else:
             refused.append(item)
-    return _count(path), marks, refused
+    return _count(path), rendered, refused
 
 
 def refused_rows(recipe: Recipe, renderer: Renderer) -> list[tuple[str, RenderingError]]:
@@ -140,17 +203,6 @@ def refused_rows(recipe: Recipe, renderer: Renderer) -> list[tuple[str, Renderin
     return [(key, error) for key, source in files for error in _rendered_source(source, renderer)[2]]
 
 
-def _add(result: Measured, trained: np.ndarray, length: int) -> None:
-    """Add one row, cut as training will cut it."""
-    result.cut += len(trained) > length
-    kept = int(trained[1:length].sum())
-    if kept:
-        result.lengths.append(min(len(trained), length))
-        result.trained.append(kept)
-    else:
-        result.dropped += 1
-
-
 def _conversations(path: Path, columns: Columns) -> Iterator[Conversation]:
     rows = read_rows(unpacked(path), dict(columns) if columns else None)
     return (item for item in rows if isinstance(item, Conversation))
@@ -158,20 +210,3 @@ def _conversations(path: Path, columns: Columns) -> Iterator[Conversation]:
 
 def _count(path: Path) -> int:
     return count_rows(unpacked(path))
-
-
-def _peak(recipe: Recipe, shape: Shape, measured: Measured, precision: str, device: str) -> int:
-    """Memory of the worst pack: the longest rows of a step, as far as the budget goes, or one longer row."""
-    rows = recipe.value("batch_size") * recipe.value("accumulation")
-    longest = sorted(range(len(measured.lengths)), key=lambda row: -measured.lengths[row])[:rows]
-    lengths = [measured.lengths[row] for row in longest]
-    tokens = max(max(lengths, default=0), min(sum(lengths), choose_budget(recipe, device)))
-    return peak_bytes(
-        shape,
-        rank=recipe.value("rank"),
-        weight_bytes=VALUE_BYTES[precision],
-        value_bytes=VALUE_BYTES[precision],
-        tokens=tokens,
-        trained_tokens=min(tokens, sum(measured.trained[row] for row in longest)),
-        recompute=recipe.value("gradient_checkpointing"),
-    )

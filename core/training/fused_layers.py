@@ -249,7 +249,9 @@ def _forward(own: Any, fused: FusedLayer) -> Any:
     def forward(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> Any:
         if kwargs.get("tree") is None or not fused.fits(hidden_states):
             return own(hidden_states, **kwargs)
-        given = {name: kwargs.get(name) for name in ("tree", "position_embeddings", "predictors")}
+        given: dict[str, Any] = {
+            name: kwargs.get(name) for name in ("tree", "position_embeddings", "predictors")
+        }
         if (
             self.gradient_checkpointing and self.training
         ):  # transformers does this in the forward replaced here

@@ -12,8 +12,14 @@ from typing import Any
 LOGITS_BYTES = 64 << 20
 """Logits of the output head held at once."""
 
-PROCESS_BYTES = 700 << 20
+PROCESS_BYTES = 360 << 20
 """torch, transformers and peft before a model is loaded, measured on Linux with the CPU build."""
+
+BUFFER_BYTES = 60 << 20
+"""What torch's libraries take once they compute, beside tensors; measured there too."""
+
+FUSED = {"llama", "mistral", "phi3", "qwen2"}
+"""Kinds of models whose layers are fused on a CPU."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -41,46 +47,72 @@ class Shape:
     """A model's size, read from its files without loading it.
 
     Args:
+        kind: its family, as config.json names it.
         parameters: all weights.
-        linears: (inputs, outputs) of each linear layer that `all-linear` adapts.
+        linears: (name, inputs, outputs) of each linear layer that `all-linear` adapts.
         layers: decoder layers.
         hidden: width of the residual stream.
         intermediate: width inside the MLP.
+        heads: of attention.
+        queries: width of all heads' queries.
+        keys: width of all keys; that of all values too.
         vocabulary: words of the output head.
         context: longest sequence it was made for.
+        file_bytes: of its weights on disk.
     """
 
+    kind: str
     parameters: int
-    linears: tuple[tuple[int, int], ...]
+    linears: tuple[tuple[str, int, int], ...]
     layers: int
     hidden: int
     intermediate: int
+    heads: int
+    queries: int
+    keys: int
     vocabulary: int
     context: int
+    file_bytes: int
 
-    def lora_parameters(self, rank: int) -> int:
-        """Weights that LoRA of a rank adds to all linear layers."""
-        return sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
+    def adapted(self, targets: str | list[str]) -> list[tuple[int, int]]:
+        """(inputs, outputs) of the layers that `target_modules` names."""
+        return [
+            (inputs, outputs)
+            for name, inputs, outputs in self.linears
+            if targets == "all-linear" or any(name == item or name.endswith(f".{item}") for item in targets)
+        ]
+
+    def lora_parameters(self, rank: int, targets: str | list[str] = "all-linear") -> int:
+        """Weights that LoRA of a rank adds to some linear layers."""
+        return sum(rank * (inputs + outputs) for inputs, outputs in self.adapted(targets))
 
 
 def read_shape(folder: Path) -> Shape:
     """The shape of a model folder, from config.json and the headers of its safetensors files."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    parameters, linears = 0, []
+    parameters, size, linears = 0, 0, []
     for file in sorted(folder.glob("*.safetensors")):
+        size += file.stat().st_size
         for name, entry in _header(file).items():
             shape = entry["shape"]
             parameters += math.prod(shape)
             if len(shape) == 2 and ".layers." in name and name.endswith(".weight"):
-                linears.append((shape[1], shape[0]))
+                linears.append((name.removesuffix(".weight"), shape[1], shape[0]))
+    heads = config["num_attention_heads"]
+    width = config.get("head_dim") or config["hidden_size"] // heads
     return Shape(
+        kind=config.get("model_type", ""),
         parameters=parameters,
         linears=tuple(linears),
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
+        heads=heads,
+        queries=heads * width,
+        keys=(config.get("num_key_value_heads") or heads) * width,
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
+        file_bytes=size,
     )
 
 
@@ -93,37 +125,81 @@ def _header(file: Path) -> dict[str, Any]:
     return header
 
 
-def peak_bytes(
-    shape: Shape,
-    *,
-    rank: int,
-    weight_bytes: int,
-    value_bytes: int,
-    tokens: int,
-    trained_tokens: int,
-    recompute: bool,
-) -> int:
-    """Memory at its highest while training with LoRA: a calculation, meant to err on the high side.
+@dataclass(frozen=True)
+class Peak:
+    """Memory at its highest, by what holds it. Sizes in bytes."""
+
+    process: int
+    weights: int
+    adapter: int
+    activations: int
+    head: int
+    loading: int
+    """The weights and their file, while they are read: before any of the others but the process."""
+
+    @property
+    def total(self) -> int:
+        computing = self.weights + self.adapter + self.activations + self.head
+        return self.process + max(self.loading, computing)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What of a recipe decides how much memory it takes.
+
+    Args:
+        trainable: weights that are trained.
+        low: width of all LoRA products of one token, over all layers.
+        value_bytes: of a base weight and of an activation.
+        recompute: gradient checkpointing.
+        on_cpu: not on a GPU.
+    """
+
+    trainable: int
+    low: int
+    value_bytes: int
+    recompute: bool
+    on_cpu: bool
+
+
+def peak(shape: Shape, method: Method, tokens: int, predicting: int) -> Peak:
+    """Memory while training with LoRA and AdamW.
 
     Args:
         shape: the model.
-        rank: of LoRA.
-        weight_bytes: bytes of a base weight.
-        value_bytes: bytes of an activation.
+        method: how it is trained.
         tokens: computed at once at most.
-        trained_tokens: trained ones of these.
-        recompute: gradient checkpointing.
+        predicting: those of them that go through the output head.
 
-    Kept for the backward pass in each layer are, per token, about 12 vectors of the residual width (norms,
-    attention's inputs and outputs, LoRA's inputs) and 4 of the MLP's width; with recomputing, one vector a layer
-    and one layer in full. The head holds the logits of one chunk of trained tokens, twice over.
+    A trained weight takes 16 bytes: itself, its gradient and AdamW's two moments. Of a token, each layer keeps for the
+    way back what `_kept` counts; with recomputing, one vector a layer and one layer in full, and twice that in all,
+    since the layers' tensors come and go between those that stay (measured). The head holds the logits of one chunk of
+    predicting tokens twice over. While the weights are read, their file is in memory too where its number format is
+    another.
     """
-    adapter = shape.lora_parameters(rank) * 16
-    per_layer = tokens * (12 * shape.hidden + 4 * shape.intermediate) * value_bytes
-    activations = (
-        tokens * shape.hidden * value_bytes * shape.layers + per_layer
-        if recompute
-        else per_layer * shape.layers
+    file_bytes = 0 if round(shape.file_bytes / shape.parameters) == method.value_bytes else shape.file_bytes
+    kept = _kept(shape, method)
+    working = 3 * shape.intermediate + 4 * shape.hidden + 2 * shape.queries
+    vectors = shape.layers * shape.hidden + kept if method.recompute else shape.layers * kept
+    weights = shape.parameters * method.value_bytes
+    return Peak(
+        process=PROCESS_BYTES + BUFFER_BYTES if method.on_cpu else 0,
+        weights=weights,
+        adapter=16 * method.trainable,
+        activations=round(tokens * (vectors + working) * method.value_bytes * (2 if method.recompute else 1)),
+        head=2 * min(predicting * shape.vocabulary * 4, LOGITS_BYTES),
+        loading=weights + file_bytes if method.on_cpu else weights,
     )
-    head = 2 * min(trained_tokens * shape.vocabulary * 4, LOGITS_BYTES)
-    return shape.parameters * weight_bytes + adapter + activations + head
+
+
+def _kept(shape: Shape, method: Method) -> float:
+    """Values that a layer keeps of a token for the way back.
+
+    A fused layer: its input and the MLP's, queries, keys and values, what was attended to, gate and up, LoRA's low
+    products, one number a head and one a norm. Others, about: 12 vectors of the residual width and 4 of the MLP's.
+    """
+    low = method.low / shape.layers
+    if method.on_cpu and shape.kind in FUSED:
+        own = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate
+        return own + low + shape.heads + 2
+    return 12 * shape.hidden + 4 * shape.intermediate + low

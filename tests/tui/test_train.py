@@ -22,9 +22,12 @@ from tui.train_form import FormState
 from tui.widgets.dialogs import Ask, Choose, ErrorDialog
 
 ESTIMATE = Estimate(
-    device="cpu", rows=48, validation_rows=12, steps=18, tokens=6534, sampled_rows=0, longest_row=75, cut_rows=2,
-    dropped_rows=0, parameters=134_515_008, trainable_parameters=4_884_480, weights_bytes=538_000_000,
-    peak_bytes=2_700_000_000, available_bytes=22_000_000_000, disk_bytes=195_000_000, free_disk_bytes=82_000_000_000,
+    device="cpu", rows=48, validation_rows=12, steps=18, tokens=6534, trained_tokens=2100, computed_tokens=6400,
+    sampled_rows=0, longest_row=75, cut_rows=2, dropped_rows=0, parameters=134_515_008, trainable_parameters=4_884_480,
+    process_bytes=400_000_000, loading_bytes=800_000_000, weights_bytes=538_000_000, adapter_bytes=78_000_000,
+    activation_bytes=1_600_000_000, head_bytes=84_000_000, pack_tokens=300, peak_bytes=2_700_000_000,
+    available_bytes=22_000_000_000, checkpoint_bytes=59_000_000, checkpoints=3, disk_bytes=195_000_000,
+    free_disk_bytes=82_000_000_000,
 )  # fmt: skip
 WARNING = RecipeProblem("warning", "epochs", "[bold]Many epochs[/foo].", "Set `epochs` to 3.")
 ERROR = RecipeProblem("error", "rank", "The rank does not fit.", "Set `rank` to 8.")

@@ -22,6 +22,7 @@ def status(name: str) -> int:
 
 
 def main() -> None:
+    """Train, then print."""
     prepare_to_compute()
     import core.training.job  # noqa: F401 - what a worker imports
     from core.backends.local import LocalBackend
@@ -30,7 +31,7 @@ def main() -> None:
     before = status("VmHWM")
     run = FolderRun(Path(sys.argv[2]))
     LocalBackend().train(load(Path(sys.argv[1])), run)
-    print(json.dumps({"imports": before, "above": status("VmHWM") - before}))
+    print(json.dumps({"imports": before, "above": status("VmHWM") - before}))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ def make_rows(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def make_model(folder: Path, seed: int = 7) -> Path:
-    """A Phi-3 of 2 layers and 32 wide with a byte-level BPE tokenizer, saved as safetensors."""
+def make_model(folder: Path, seed: int = 7, **sizes: int) -> Path:
+    """A Phi-3 of 2 layers and 32 wide, or of other sizes, with a byte-level BPE tokenizer, saved as safetensors."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import Phi3Config, Phi3ForCausalLM
@@ -81,21 +81,18 @@ def make_model(folder: Path, seed: int = 7) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     (folder / "chat_template.jinja").write_text(PHI3_TEMPLATE)
     torch.manual_seed(seed)
+    own = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "original_max_position_embeddings": 256,
+    }
     model = Phi3ForCausalLM(
-        Phi3Config(
-            vocab_size=tokenizer.get_vocab_size(),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=256,
-            original_max_position_embeddings=256,
-            pad_token_id=0,
-            bos_token_id=0,
-            eos_token_id=0,
-            attention_dropout=0.0,
-        )
+        Phi3Config(**{**own, **sizes}, pad_token_id=0, bos_token_id=0, eos_token_id=0, attention_dropout=0.0)
     )
     model.save_pretrained(folder)
     return folder
