@@ -53,6 +53,22 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class TimePlan:
+    """How long a run will take, in seconds by its parts, from a short training just measured on this machine."""
+
+    start_s: float
+    train_s: float
+    evaluate_s: float
+    samples_s: float
+    tokens_per_s: float
+    """Useful tokens: those of the rows one by one."""
+
+    @property
+    def total_s(self) -> float:
+        return self.start_s + self.train_s + self.evaluate_s + self.samples_s
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How training ended; the worker turns it into the run's last event. Paths are relative to the run."""
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from core.errors import FinetuiError
 from core.recipe import Recipe
-from core.work import Estimate, Outcome, Run
+from core.work import Estimate, Outcome, Run, TimePlan
 
 
 class BackendError(FinetuiError):
@@ -53,6 +53,9 @@ class Backend(Protocol):
 
     def check(self, recipe: Recipe) -> Checked:
         """What is wrong with a recipe and what it will take, without spending anything."""
+
+    def time(self, recipe: Recipe, sizes: Estimate) -> TimePlan:
+        """How long a recipe will take."""
 
     def train(self, recipe: Recipe, run: Run) -> Outcome:
         """Train until done, stopped or paused, telling the run's journal."""

@@ -13,7 +13,7 @@ from core.errors import FinetuiError
 from core.events import Starting
 from core.recipe import Recipe
 from core.source import Source
-from core.work import Estimate, Outcome, Run
+from core.work import Estimate, Outcome, Run, TimePlan
 
 if TYPE_CHECKING:
     from core.catalog.fetch import ModelRef
@@ -39,9 +39,22 @@ class LocalBackend:
 
             problems += _row_problems(recipe, renderer)
             device = _planned_device(recipe)
-            sizes = estimate(recipe, device, _planned_precision(recipe, device), folder, renderer)
+            precision = _planned_precision(recipe, device)
+            sizes = estimate(recipe, device, precision, folder, renderer)
+            if sizes.peak_bytes > sizes.available_bytes:
+                problems.append(_memory_problem(recipe, sizes, precision, folder, renderer))
             problems += _size_problems(recipe, sizes)
         return Checked(tuple(problems), sizes)
+
+    def time(self, recipe: Recipe, sizes: Estimate) -> TimePlan:
+        """How long a recipe will take, from a short training of it in a process of its own.
+
+        Raises:
+            ProbeError: it failed.
+        """
+        from core.training.probe import ask, time_plan
+
+        return time_plan(recipe, sizes, ask(recipe, sizes.device))
 
     def train(self, recipe: Recipe, run: Run) -> Outcome:
         """Fetch, render, train. Everything a resumed run needs is frozen in its directory at the first start."""
@@ -218,19 +231,30 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
+def _memory_problem(
+    recipe: Recipe, sizes: Estimate, precision: str, folder: Path, renderer: Renderer
+) -> RecipeProblem:
+    """Too little memory, with the nearest recipe that fits."""
+    from core.training.memory import read_shape
+    from core.training.nearest import in_words, nearest_that_fits
+
+    changes = nearest_that_fits(
+        recipe, sizes.device, precision, read_shape(folder), renderer, sizes.available_bytes
+    )
+    same = "" if "sequence_length" in changes else "; what is learned stays the same"
+    return RecipeProblem(
+        "error",
+        next(iter(changes), "model"),
+        f"Too little memory: about {_size(sizes.peak_bytes)} needed, "
+        f"{_size(sizes.available_bytes)} free on {sizes.device}.",
+        f"Set {in_words(changes)}: that fits{same}."
+        if changes
+        else "No shorter row or smaller pack fits: choose a smaller model, or free memory.",
+    )
+
+
 def _size_problems(recipe: Recipe, sizes: Estimate) -> list[RecipeProblem]:
     problems = []
-    if sizes.peak_bytes > sizes.available_bytes:
-        problems.append(
-            RecipeProblem(
-                "error",
-                "token_budget",
-                f"Too little memory: about {_size(sizes.peak_bytes)} needed, "
-                f"{_size(sizes.available_bytes)} free on {sizes.device}.",
-                "Lower `token_budget` (what is learned stays the same), lower `sequence_length` "
-                f"(the longest row has {sizes.longest_row} tokens), or set `gradient_checkpointing: true`.",
-            )
-        )
     if sizes.disk_bytes > sizes.free_disk_bytes:
         problems.append(
             RecipeProblem(

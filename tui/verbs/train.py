@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from core.backends.base import Checked
 from core.command import RECIPE_SUFFIXES, flag
 from core.recipe import Recipe, RecipeError, build, dump, fields, load
 from core.settings import FieldInfo
@@ -20,7 +21,7 @@ TYPES = {"int": int, "float": float, "bool": bool}
 
 def register(app: typer.Typer) -> None:
     """Add the verbs; the options of `train` are made from the table of settings."""
-    app.command("train")(_with_settings(train))
+    app.command("train")(with_settings(train))
     app.command("recipe")(recipe)
 
 
@@ -44,7 +45,7 @@ def train(
     The run is a process of its own. This command follows it in plain lines; Ctrl-C leaves the run to itself.
     """
     with errors_told():
-        wanted = _recipe(files, {key: value for key, value in settings.items() if value not in (None, [])})
+        wanted = from_files(files, settings)
         passed = report(wanted, json=json and check)
         if check or not passed:
             raise typer.Exit(0 if passed else 2)
@@ -75,8 +76,9 @@ def submit(wanted: Recipe, *, detach: bool, app: bool, json: bool) -> None:
         raise typer.Exit(follow(row.id, json=json))
 
 
-def _recipe(files: list[Path], settings: dict[str, Any]) -> Recipe:
-    """From a file, changed by options; or from data files and options."""
+def from_files(files: list[Path], options: dict[str, Any]) -> Recipe:
+    """A recipe from a file, changed by options; or from data files and options. Options that are None are not set."""
+    settings = {key: value for key, value in options.items() if value not in (None, [])}
     if files[0].suffix in RECIPE_SUFFIXES:
         if len(files) > 1:
             raise RecipeError([("", f"Give one recipe; {files[1]} is one file too many.")], str(files[0]))
@@ -95,10 +97,7 @@ def report(wanted: Recipe, json: bool = False) -> bool:
     if json:
         out_json(asdict(checked))
         return not checked.errors
-    for problem in checked.problems:
-        say(f"{'error  ' if problem.severity == 'error' else 'warning'}  {problem.sentence}")
-        if problem.fix:
-            say(f"         -> {problem.fix}")
+    tell_problems(checked)
     if sizes := checked.estimate:
         say(
             f"{sizes.steps} steps, {sizes.rows} rows, {sizes.tokens:,} tokens; memory about "
@@ -106,6 +105,14 @@ def report(wanted: Recipe, json: bool = False) -> bool:
             f"disk {size(sizes.disk_bytes)}"
         )
     return not checked.errors
+
+
+def tell_problems(checked: Checked) -> None:
+    """Each problem with its remedy, to stderr."""
+    for problem in checked.problems:
+        say(f"{'error  ' if problem.severity == 'error' else 'warning'}  {problem.sentence}")
+        if problem.fix:
+            say(f"         -> {problem.fix}")
 
 
 def recipe(
@@ -139,7 +146,7 @@ def _line(item: FieldInfo) -> str:
     return f"{item.name}: {item.expected} ({unset})\n    {item.help}{usual}{effect}"
 
 
-def _with_settings(verb: Any) -> Any:
+def with_settings(verb: Any) -> Any:
     """The verb with an option for every setting of the table but the data, which are arguments."""
     kept = [item for item in inspect.signature(verb).parameters.values() if item.kind is not item.VAR_KEYWORD]
 

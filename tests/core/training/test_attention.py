@@ -65,6 +65,7 @@ def test_every_way_gives_the_same_output_and_gradients(way: str, window: int | N
         assert ((left - right).norm() / right.norm()).item() < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("window", [None, 12, 1000])
 def test_blocks_give_the_same_output(window: int | None) -> None:
     """The way on a GPU; on a CPU torch has no gradients of it."""

@@ -1,0 +1,196 @@
+"""How fast this machine computes a recipe: a few packs of its own rows, trained for real and thrown away.
+
+    python -P -m core.training.probe < RECIPE.yaml
+
+Prints one JSON line: `Speeds`. A process of its own, since it imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from core.errors import FinetuiError
+from core.recipe import Recipe, dump, parse
+from core.training.inputs import WATCHED_PROMPTS
+from core.training.plan import choose_budget, epoch_order, report_interval
+from core.training.rows import Row
+from core.training.tree import Pack, packs
+from core.work import Estimate, TimePlan
+
+if TYPE_CHECKING:
+    import torch
+
+    from core.data.rendering import Renderer
+
+ENOUGH_S = 4.0
+REPLY_TOKENS = 6
+
+
+class ProbeError(FinetuiError):
+    """The speed could not be measured."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What a short training took.
+
+    Args:
+        start_s: seconds until the first step: imports, loading, rendering.
+        train_tokens_per_s: computed tokens, forward and back, optimiser included.
+        evaluate_tokens_per_s: computed tokens, forward only.
+        reply_s: seconds for one token of all watched prompts' replies.
+        measured_tokens: trained on for it.
+    """
+
+    start_s: float
+    train_tokens_per_s: float
+    evaluate_tokens_per_s: float
+    reply_s: float
+    measured_tokens: int
+
+
+def ask(recipe: Recipe, device: str) -> Speeds:
+    """Measure in a process of its own.
+
+    Args:
+        recipe: checked, with absolute paths, its model on this machine.
+        device: `cpu` or `cuda:<uuid>`.
+
+    Raises:
+        ProbeError: it failed; the last line of what it said is the cause.
+    """
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "core.training.probe", device],
+        input=dump(recipe),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise ProbeError(
+            "The speed could not be measured.",
+            said[-1] if said else f"The process ended with {done.returncode}.",
+            "Plan without: `--no-measure`.",
+        )
+    return Speeds(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def time_plan(recipe: Recipe, sizes: Estimate, speeds: Speeds) -> TimePlan:
+    """The time of a run's parts at measured speeds.
+
+    Evaluations are those of the run and the one of the base before it; replies are taken to be as long as allowed.
+    """
+    evaluations = 1 + math.ceil(sizes.steps / report_interval(sizes.steps, recipe.evaluate_every))
+    rows = sizes.validation_rows * sizes.tokens / max(1, sizes.steps * _rows_per_step(recipe))
+    prompts = WATCHED_PROMPTS if recipe.sample_prompts is None else len(recipe.sample_prompts)
+    reply_tokens = recipe.value("sample_max_tokens") * prompts / WATCHED_PROMPTS
+    train_s = sizes.computed_tokens / speeds.train_tokens_per_s
+    return TimePlan(
+        start_s=speeds.start_s,
+        train_s=train_s,
+        evaluate_s=evaluations * rows / speeds.evaluate_tokens_per_s,
+        samples_s=evaluations * reply_tokens * speeds.reply_s,
+        tokens_per_s=sizes.tokens / max(train_s, 1e-9),
+    )
+
+
+def _rows_per_step(recipe: Recipe) -> int:
+    return int(recipe.value("batch_size") * recipe.value("accumulation"))
+
+
+def measure(recipe: Recipe, device: str) -> Speeds:
+    """Measure in this process; torch must not be imported yet."""
+    from core.devices import prepare_to_compute
+
+    started = time.perf_counter()
+    prepare_to_compute()
+    import torch
+
+    from core.training import adapters, evaluation
+    from core.training.dataset import pack_tensors
+    from core.training.estimate import measure as measure_rows
+    from core.training.inputs import Prompt
+    from core.training.loss import PackLoss
+
+    place = adapters.use_device(device)
+    precision = adapters.choose_precision(recipe, place)
+    model, renderer = _loaded(recipe, place, precision)
+    made = _packs(recipe, measure_rows(recipe, renderer).kept, place.type, adapters.long_from(model))
+    optimizer = torch.optim.AdamW([item for item in model.parameters() if item.requires_grad])
+    loss = PackLoss(model)
+    autocast = torch.autocast(place.type, adapters.DTYPES[precision], enabled=precision != "fp32")
+
+    def train(pack: Pack) -> float:
+        with autocast:
+            value = loss.summed(pack_tensors(pack, place))
+        (value / float(pack.weights.sum())).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(value.item())  # waits for a GPU
+
+    first = next(made)
+    train(first)  # also makes the memory that all later ones use
+    start_s = time.perf_counter() - started
+    tokens, spent = 0, 0.0
+    for pack in chain([first], made):
+        spent += _timed(partial(train, pack))
+        tokens += len(pack.ids)
+        if spent > ENOUGH_S:
+            break
+    with evaluation.measuring(model), autocast:
+        evaluate_s = _timed(lambda: loss.summed(pack_tensors(first, place)).item())
+    prompts = [Prompt.of("Hello")] * WATCHED_PROMPTS
+    reply_s = _timed(lambda: evaluation.greedy_replies(model, renderer, prompts, REPLY_TOKENS, place))
+    return Speeds(start_s, tokens / spent, len(first.ids) / evaluate_s, reply_s / REPLY_TOKENS, tokens)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _loaded(recipe: Recipe, place: torch.device, precision: str) -> tuple[Any, Renderer]:
+    """The model as a run trains it, and its renderer."""
+    from core.catalog.fetch import resolve
+    from core.data.rendering import Renderer
+    from core.training import adapters
+    from core.training.base_model import template_text
+    from core.training.fused_layers import fuse
+
+    folder = resolve(recipe.model, recipe.model_revision).folder
+    if folder is None:
+        raise ProbeError(
+            f"{recipe.model} is not on this machine.", "", f"`finetui models fetch {recipe.model}` gets it."
+        )
+    model = adapters.add_lora(adapters.load_base(folder, precision, place), recipe)
+    fuse(model)
+    if recipe.value("gradient_checkpointing"):
+        model.activation_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    return model.train(), Renderer.from_folder(folder, template_text(recipe))
+
+
+def _packs(recipe: Recipe, rows: Sequence[Row], device: str, long_from: int | None) -> Iterator[Pack]:
+    """The packs of the first epoch, in order."""
+    per_step = _rows_per_step(recipe)
+    order = epoch_order(len(rows), recipe.value("seed"), 0)
+    for step in range(0, len(order), per_step):
+        chosen = [rows[row] for row in order[step : step + per_step]]
+        yield from packs(chosen, choose_budget(recipe, device), long_from)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure(parse(sys.stdin.read()), sys.argv[1]))))  # noqa: T201
