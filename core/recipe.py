@@ -155,6 +155,13 @@ class Recipe(Plain):
     )
     """Tokens computed at once. The rows of a step are cut into packs of at most so many; common
     beginnings count once, and a longer row is a pack of its own."""
+    row_order: Literal["shuffled", "similar"] | None = setting(
+        "Optimiser",
+        local="shuffled",
+        effect="`similar` computes less where many beginnings are shared.",
+    )
+    """Which rows make a step: any, or rows that begin alike. `similar` is faster, but a step then sees
+    less variety than a plain shuffle gives it; the steps themselves stay shuffled."""
     optimizer: Literal["adamw"] | None = setting("Optimiser", local="adamw")
     """AdamW (Loshchilov and Hutter, 2019)."""
     weight_decay: float | None = setting("Optimiser", local=0.0, usual="0 to 0.1", ge=0, le=1.0)

@@ -36,7 +36,8 @@ def estimate_lines(estimate: Estimate, styles: Styles) -> list[Paragraph]:
     rows = [
         ("Device", estimate.device),
         ("Memory", f"{bar(memory_share)}  {size(estimate.peak_bytes)} of {size(estimate.available_bytes)}"),
-        ("", f"calculated; weights {size(estimate.weights_bytes)}"),
+        ("", f"weights {size(estimate.weights_bytes)}, activations {size(estimate.activation_bytes)}"),
+        ("", f"adapter {size(estimate.adapter_bytes)}, head {size(estimate.head_bytes)}"),
         ("Disk", f"{bar(disk_share)}  {size(estimate.disk_bytes)} of {size(estimate.free_disk_bytes)}"),
         ("Steps", rows_text),
         ("Tokens", f"{tokens_text}, longest row {count(estimate.longest_row)}"),

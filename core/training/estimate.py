@@ -20,7 +20,7 @@ from core.recipe import Recipe
 from core.source import Source
 from core.training.inputs import validation_source
 from core.training.memory import Method, Peak, Shape, peak, read_shape
-from core.training.plan import choose_budget, epoch_order
+from core.training.plan import choose_budget, steps_of
 from core.training.rows import Row, make_rows
 from core.training.tree import packs
 from core.work import Estimate
@@ -148,9 +148,8 @@ def compute(recipe: Recipe, measured: Measured, budget: int) -> Computed:
     if not measured.kept:
         return Computed(1.0, 0, 0)
     rows_per_step = recipe.value("batch_size") * recipe.value("accumulation")
-    order = epoch_order(len(measured.kept), recipe.value("seed"), 0)
-    order *= math.ceil(rows_per_step / len(order))
-    steps = [order[start : start + rows_per_step] for start in range(0, len(order), rows_per_step)]
+    epochs = max(1.0, rows_per_step / len(measured.kept))
+    steps = steps_of(recipe.model_copy(update={"epochs": epochs, "max_steps": None}), measured.kept).steps
     chosen = steps[:: math.ceil(len(steps) / SAMPLED_STEPS)]
     made = [pack for step in chosen for pack in packs([measured.kept[row] for row in step], budget)]
     return Computed(

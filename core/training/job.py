@@ -28,7 +28,7 @@ from core.training.fused_layers import fuse
 from core.training.grace import StepDropped
 from core.training.inputs import Inputs
 from core.training.loss import PackLoss
-from core.training.plan import Plan, choose_budget, make_plan
+from core.training.plan import Plan, choose_budget, steps_of
 from core.training.rows import Row, Rows
 from core.training.surroundings import differences, read_budget
 from core.training.trainer import StepTrainer, Watch
@@ -54,13 +54,7 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
     device = adapters.use_device(run.device)
     precision = adapters.choose_precision(recipe, device)
-    plan = make_plan(
-        len(inputs.training.rows),
-        recipe.value("batch_size") * recipe.value("accumulation"),
-        recipe.value("epochs"),
-        recipe.max_steps,
-        recipe.value("seed"),
-    )
+    plan = steps_of(recipe, inputs.training.rows)
     run.emit(Starting(phase="loading the model", device=run.device))
     set_seed(recipe.value("seed"))
     model = adapters.add_lora(adapters.load_base(base.folder, precision, device), recipe)

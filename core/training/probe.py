@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import FinetuiError
 from core.recipe import Recipe, dump, parse
 from core.training.inputs import WATCHED_PROMPTS
-from core.training.plan import choose_budget, epoch_order, report_interval
+from core.training.plan import choose_budget, report_interval, steps_of
 from core.training.rows import Row
 from core.training.tree import Pack, packs
 from core.work import Estimate, TimePlan
@@ -185,11 +185,8 @@ def _loaded(recipe: Recipe, place: torch.device, precision: str) -> tuple[Any, R
 
 def _packs(recipe: Recipe, rows: Sequence[Row], device: str, long_from: int | None) -> Iterator[Pack]:
     """The packs of the first epoch, in order."""
-    per_step = _rows_per_step(recipe)
-    order = epoch_order(len(rows), recipe.value("seed"), 0)
-    for step in range(0, len(order), per_step):
-        chosen = [rows[row] for row in order[step : step + per_step]]
-        yield from packs(chosen, choose_budget(recipe, device), long_from)
+    for step in steps_of(recipe.model_copy(update={"epochs": 1.0, "max_steps": None}), rows).steps:
+        yield from packs([rows[row] for row in step], choose_budget(recipe, device), long_from)
 
 
 if __name__ == "__main__":

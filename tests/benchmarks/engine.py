@@ -8,6 +8,7 @@ VARIANT`). Useful tokens are those of the rows one by one; a pair whose numbers 
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -21,6 +22,8 @@ from core.catalog.reference import cached, resolve
 SHARED = Path(__file__).parents[3] / "shared"
 SCRIPT = Path(os.environ.get("FINETUI_TRL_SCRIPT", SHARED / "bench" / "trl_baseline.py"))
 DATA = Path(os.environ.get("FINETUI_BENCH_DATA", SHARED / "data" / "azure_chat_train.jsonl"))
+SHORT = Path(os.environ.get("FINETUI_BENCH_SHORT", SHARED / "data" / "yelp_sentiment.csv"))
+"""Short texts with a label each: what a long instruction is usually for."""
 VARIANTS = os.environ.get("FINETUI_TRL_VARIANTS", "packed512 packed1024 grouped padded").split()
 SENTENCE = (
     "You answer questions about the shop's orders. Be brief and kind, never promise a date, and name the form that "
@@ -31,47 +34,77 @@ INSTRUCTION = SENTENCE * 4
 
 
 def main() -> None:
-    """Rows as they are, then rows that share an instruction, then more and more rows."""
+    """Rows as they are, rows that share an instruction, then more and more rows, longer rows, more at once."""
     model = cached(resolve("smollm2-135m-instruct"))
-    if model is None or not DATA.exists():
-        _say(f"needs smollm2-135m-instruct on this machine (`make demo`) and {DATA}")
+    if model is None or not DATA.exists() or not SHORT.exists():
+        _say(f"needs smollm2-135m-instruct on this machine (`make demo`), {DATA} and {SHORT}")
         return
     with tempfile.TemporaryDirectory() as folder:
-        plain = _write(Path(folder) / "plain.jsonl", "", 80)
-        shared = _write(Path(folder) / "shared.jsonl", INSTRUCTION, 80)
+        own = _conversations()
+        plain = _write(Path(folder) / "plain.jsonl", own)
         _say("rows without common beginnings")
-        _compare(model, plain, 24)
-        _say("rows that share an instruction of 120 tokens")
-        _compare(model, shared, 48)
-        _say("growing work: rows, then tokens at once")
+        _compare(model, plain, 24, VARIANTS)
+        _say("short rows that share an instruction of 120 tokens")
+        _compare(model, _write(Path(folder) / "short.jsonl", _instructed(_labelled())), 48, VARIANTS)
+        _say("rows of 200 tokens that share an instruction of 120 more")
+        _compare(model, _write(Path(folder) / "shared.jsonl", _instructed(own)), 48, VARIANTS[:1])
+        _say("growing work: rows, then their length, then tokens at once")
         for rows in (8, 16, 32, 64):
-            _show(f"{rows} rows", _own(model, plain, rows, 1024))
-        for budget in (256, 512, 1024, 2048):
+            _show(f"{rows} rows", _own(model, plain, rows))
+        for length in (256, 512, 1024, 2048):
+            long = _write(Path(folder) / f"{length}.jsonl", _joined(own, length))
+            _show(f"{length} long", _own(model, long, 6144 // length, length=length))
+        for budget in (256, 512, 1024, 2048, 4096):
             _show(f"{budget} at once", _own(model, plain, 24, budget))
 
 
-def _write(path: Path, instruction: str, count: int) -> Path:
-    """The first rows of the data, in place of their own system turn the instruction if there is one."""
-    lines = []
-    for line in DATA.read_text(encoding="utf-8-sig").splitlines()[:count]:
-        messages = json.loads(line)["messages"]
-        if instruction:
-            rest = [turn for turn in messages if turn["role"] != "system"]
-            messages = [{"role": "system", "content": instruction.strip()}, *rest]
-        lines.append(json.dumps({"messages": messages}))
-    path.write_text("\n".join(lines) + "\n")
+Conversation = list[dict[str, str]]
+
+
+def _conversations() -> list[Conversation]:
+    lines = DATA.read_text(encoding="utf-8-sig").splitlines()[:80]
+    return [json.loads(line)["messages"] for line in lines]
+
+
+def _labelled() -> list[Conversation]:
+    """Each text as a question, its label as the answer."""
+    with SHORT.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))[1:81]
+    return [
+        [{"role": "user", "content": text}, {"role": "assistant", "content": label}] for text, label in rows
+    ]
+
+
+def _instructed(conversations: list[Conversation]) -> list[Conversation]:
+    """In place of their own system turn, the instruction."""
+    system = {"role": "system", "content": INSTRUCTION.strip()}
+    return [[system, *(turn for turn in item if turn["role"] != "system")] for item in conversations]
+
+
+def _joined(conversations: list[Conversation], tokens: int) -> list[Conversation]:
+    """Conversations one after the other, so many that each row has at least that many tokens."""
+    rows: list[Conversation] = [[]]
+    for item in conversations * (1 + tokens // 64):
+        rows[-1] += item
+        if sum(len(turn["content"]) for turn in rows[-1]) > 6 * tokens:
+            rows.append([])
+    return rows[:-1]
+
+
+def _write(path: Path, conversations: list[Conversation]) -> Path:
+    path.write_text("\n".join(json.dumps({"messages": item}) for item in conversations) + "\n")
     return path
 
 
-def _compare(model: Path, data: Path, rows: int) -> None:
-    own = _own(model, data, rows, 1024)
+def _compare(model: Path, data: Path, rows: int, variants: list[str]) -> None:
+    own = _own(model, data, rows)
     _show("finetui", own)
     python = os.environ.get("FINETUI_TRL_PYTHON")
     if python is None or not SCRIPT.exists():
         _say("TRL: not run (set FINETUI_TRL_PYTHON to a Python that has it)")
         return
     best = 0.0
-    for variant in VARIANTS:
+    for variant in variants:
         theirs = _json([python, str(SCRIPT), str(model), str(data), str(rows), variant])
         void = "" if theirs["real_tokens"] == own["real_tokens"] else "  VOID: other tokens"
         _show(f"TRL {variant}", theirs, void)
@@ -79,18 +112,11 @@ def _compare(model: Path, data: Path, rows: int) -> None:
     _say(f"{own['useful_tok_per_s'] / best:.2f} times TRL's best")
 
 
-def _own(model: Path, data: Path, rows: int, budget: int) -> dict[str, Any]:
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "tests.benchmarks.training",
-        "--model",
-        str(model),
-        "--data",
-        str(data),
-    ]
-    return _json([*command, "--rows", str(rows), "--budget", str(budget)])
+def _own(model: Path, data: Path, rows: int, budget: int = 1024, length: int = 2048) -> dict[str, Any]:
+    command = [sys.executable, "-P", "-m", "tests.benchmarks.training"]
+    numbers = {"rows": rows, "budget": budget, "length": length}
+    named = {"model": model, "data": data, **numbers}
+    return _json([*command, *(word for name, value in named.items() for word in (f"--{name}", str(value)))])
 
 
 def _json(command: list[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Training speed of one epoch with the product's own trainer, as one JSON line.
 
     python -m tests.benchmarks.training --model DIR --data FILE --rows N [--batch 16] [--budget T] [--instruction N]
+        [--length L]
 
 Plain ChatML without a default system turn, LoRA of rank 16 on all linear layers, AdamW, float32 on a CPU.
 `useful` tokens are those of the rows one by one, `computed` those that went through the model.
@@ -74,7 +75,7 @@ def matrix_gflops() -> float:
     return best
 
 
-def load_rows(data: Path, count: int, instruction: int, renderer: Renderer) -> Rows:
+def load_rows(data: Path, count: int, instruction: int, renderer: Renderer, length: int = 2048) -> Rows:
     """The first rows, rendered; with an instruction of so many sentences in front if asked for."""
     rows = []
     for item in read_rows(data):
@@ -83,7 +84,7 @@ def load_rows(data: Path, count: int, instruction: int, renderer: Renderer) -> R
             rows.append(replace(item, messages=(system, *item.messages)) if instruction else item)
     rendered = [item for item in renderer.render_many(rows) if isinstance(item, Rendered)]
     assert len(rendered) == len(rows)
-    return make_rows(rendered, 2048)
+    return make_rows(rendered, length)
 
 
 def flops_of_token(model: Any, trained_share: float) -> float:
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--budget", type=int)
     parser.add_argument("--instruction", type=int, default=0)
+    parser.add_argument("--length", type=int, default=2048)
     asked = parser.parse_args()
     prepare_to_compute()
     values = {
@@ -155,7 +157,7 @@ def main() -> None:
     }
     recipe = build({**values, **({"token_budget": asked.budget} if asked.budget else {})})
     renderer = Renderer.from_folder(Path(asked.model), CHATML)
-    rows = load_rows(asked.data, asked.rows, asked.instruction, renderer)
+    rows = load_rows(asked.data, asked.rows, asked.instruction, renderer, asked.length)
     with tempfile.TemporaryDirectory() as folder:
         print(json.dumps(measure(recipe, rows, renderer, Path(folder))))  # noqa: T201
 

@@ -154,6 +154,36 @@ def test_check_gives_the_estimate(finetui: Finetui, rows: Path, tiny_model: Path
     assert "3 steps" in finetui("train", rows, "--model", tiny_model, "--max-steps", 3, "--check").stderr
 
 
+def test_the_plan_is_made_of_its_terms(finetui: Finetui, rows: Path, tiny_model: Path) -> None:
+    asked = ("plan", rows, "--model", tiny_model, "--max-steps", 3, "--no-measure")
+    text = finetui(*asked)
+    assert text.exit_code == 0
+    found = json.loads(finetui(*asked, "--json").stdout)
+    sizes = found["estimate"]
+    terms = [sizes[f"{name}_bytes"] for name in ("weights", "adapter", "activation", "head")]
+    assert sizes["peak_bytes"] == sizes["process_bytes"] + max(sum(terms), sizes["loading_bytes"])
+    assert sizes["tokens"] >= sizes["computed_tokens"] >= sizes["trained_tokens"] > 0
+    assert found["time"] is None
+    assert "activations of" in text.stdout
+
+
+def test_a_plan_measures_how_long_it_takes(finetui: Finetui, rows: Path, tiny_model: Path) -> None:
+    found = json.loads(finetui("plan", rows, "--model", tiny_model, "--max-steps", 3, "--json").stdout)
+    times = found["time"]
+    parts = [times[f"{name}_s"] for name in ("start", "train", "evaluate", "samples")]
+    assert times["total_s"] == pytest.approx(sum(parts))
+    assert times["tokens_per_s"] > 0
+
+
+def test_a_plan_refuses_what_cannot_fit(
+    finetui: Finetui, rows: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.devices.memory", lambda device: (1000, 1000))
+    result = finetui("plan", rows, "--model", tiny_model)
+    assert result.exit_code == 2
+    assert "Too little memory" in result.stderr
+
+
 def test_models_are_listed(finetui: Finetui) -> None:
     ids = [line.replace("*", "").split()[0] for line in finetui("models", "list").stdout.splitlines()]
     assert [entry["id"] for entry in json.loads(finetui("models", "list", "--json").stdout)] == ids
