@@ -27,7 +27,7 @@ RECIPES: list[dict[str, Any]] = [
     {"model": MADE, "sequence_length": 1024, "batch_size": 16, "token_budget": 8192},
     {"model": MADE, "sequence_length": 1024, "batch_size": 8, "target_modules": ["qkv_proj", "down_proj"]},
 ]
-"""None of these was used to fit a constant of the formula."""
+"""Others than those that the constants of the formula were fitted to."""
 
 
 def drawn(seed: int) -> dict[str, Any]:
