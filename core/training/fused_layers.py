@@ -234,9 +234,10 @@ def fuse(model: Any) -> int:
     decoder = bare.get_decoder()
     bare.set_attn_implementation(NAME)
     replaced = 0
-    for number, layer in enumerate(decoder.layers):
+    layers = getattr(decoder, "layers", ())  # GPT-2 and its like have others, and none that fits
+    for number, layer in enumerate(layers):
         try:
-            fused = FusedLayer(layer, last=number + 1 == len(decoder.layers))
+            fused = FusedLayer(layer, last=number + 1 == len(layers))
         except AttributeError:
             continue
         if _same(decoder, layer, fused):
@@ -252,9 +253,8 @@ def _forward(own: Any, fused: FusedLayer) -> Any:
         given: dict[str, Any] = {
             name: kwargs.get(name) for name in ("tree", "position_embeddings", "predictors")
         }
-        if (
-            self.gradient_checkpointing and self.training
-        ):  # transformers does this in the forward replaced here
+        # transformers does this in the forward that is replaced here
+        if self.gradient_checkpointing and self.training:
             return self._gradient_checkpointing_func(partial(fused.forward, **given), hidden_states)
         return fused.forward(hidden_states, **given)
 
