@@ -212,7 +212,7 @@ def _is_frozen(linear: Any, x: torch.Tensor) -> bool:
 
 def _projection(linears: list[Any], cuts: list[tuple[int, ...]]) -> Projection:
     parts = (
-        LoraParts(*linear.parts())
+        linear.parts()
         if isinstance(linear, FusedLinear)
         else LoraParts(linear.weight, linear.bias, None, None, 0.0)
         for linear in linears

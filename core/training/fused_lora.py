@@ -7,52 +7,24 @@ from typing import Any
 import torch
 from peft.tuners.lora.layer import Linear
 
-
-def lora_product(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scaling: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`x W' + b + scaling (x A') B'` and `x A'`, for x of shape (tokens, inputs)."""
-    low = x @ a.T
-    return torch.nn.functional.linear(x, weight, bias).addmm_(low, b.T, alpha=scaling), low
-
-
-def lora_slopes(
-    slope: torch.Tensor,
-    x: torch.Tensor,
-    low: torch.Tensor,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scaling: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gradients for A, for B and for `x A'`, from that of the product, shape (tokens, outputs)."""
-    slope_low = (slope @ b).mul_(scaling)
-    return slope_low.T @ x, (slope.T @ low).mul_(scaling), slope_low
+from core.training.fused_math import LoraParts, Projection, project, project_back
 
 
 class _LoraProduct(torch.autograd.Function):
-    """`lora_product` with W and b frozen."""
+    """A projection of one layer with one output, its base frozen."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, *parts: Any) -> torch.Tensor:
-        weight, _, a, b, ctx.scaling = parts
-        result, low = lora_product(x.flatten(0, -2), *parts)
-        ctx.save_for_backward(x, low, weight, a, b)
+    def forward(ctx: Any, x: torch.Tensor, parts: LoraParts, *_: Any) -> torch.Tensor:
+        ctx.projection = Projection((parts,), ((len(parts.weight),),))
+        (result,), low = project(x.flatten(0, -2), ctx.projection)
+        ctx.save_for_backward(x, low)
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, low, weight, a, b = ctx.saved_tensors
-        slope = outputs[0].flatten(0, -2)
-        slope_a, slope_b, slope_low = lora_slopes(slope, x.flatten(0, -2), low, a, b, ctx.scaling)
-        slope_x = None
-        if ctx.needs_input_grad[0]:
-            slope_x = (slope @ weight).addmm_(slope_low, a).view_as(x)
-        return slope_x, None, None, slope_a, slope_b, None
+        x, low = ctx.saved_tensors
+        slope, adapters = project_back((outputs[0].flatten(0, -2),), x.flatten(0, -2), ctx.projection, low)
+        return slope.view_as(x).clone(), None, *adapters
 
 
 class FusedLinear(Linear):
@@ -63,20 +35,16 @@ class FusedLinear(Linear):
         if args or kwargs or not self.can_fuse(x):
             result: torch.Tensor = super().forward(x, *args, **kwargs)
             return result
-        output: torch.Tensor = _LoraProduct.apply(x, *self.parts())
+        parts = self.parts()
+        output: torch.Tensor = _LoraProduct.apply(x, parts, parts.a, parts.b)
         return output
 
-    def parts(self) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, float]:
-        """Base weight and bias, A, B and their scale."""
+    def parts(self) -> LoraParts:
+        """What the layer computes with."""
         (name,) = self.active_adapters
         base = self.get_base_layer()
-        return (
-            base.weight,
-            base.bias,
-            self.lora_A[name].weight,
-            self.lora_B[name].weight,
-            self.scaling[name],
-        )
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
+        return LoraParts(base.weight, base.bias, a, b, self.scaling[name])
 
     def can_fuse(self, x: torch.Tensor) -> bool:
         """Whether the layer is nothing but that product for an input."""
