@@ -111,7 +111,8 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated(Event):
-    """Mean loss over the trained tokens of the validation rows; step 0 is the untrained base model."""
+    """Mean loss over the trained tokens of the validation rows (over pairs, or texts, by the task); step 0 is the
+    untrained base model. `metrics` are the task's other figures by name, e.g. token_accuracy."""
 
     kind = "evaluated"
     step: int
@@ -120,6 +121,7 @@ class Evaluated(Event):
     rows: int
     trained_tokens: int
     duration_s: float
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ class Request(Protocol):
 
     @property
     def verb(self) -> str:
-        """stop, pause, checkpoint or sample."""
+        """stop, pause, checkpoint, sample or change."""
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -123,8 +123,8 @@ class Run(Protocol):
     def publish_checkpoint(self, partial: Path, step: int) -> Path:
         """Make a written checkpoint durable and complete; returns its final folder."""
 
-    def prune_checkpoints(self, keep: int) -> None:
-        """Remove all but the newest `keep` checkpoints."""
+    def prune_checkpoints(self, keep: int, spare: int | None = None) -> None:
+        """Remove all but the newest `keep` checkpoints and that of step `spare`."""
 
     def partial_model(self) -> Path:
         """An empty private folder to write the final model into."""

@@ -136,13 +136,14 @@ def _device_problems(recipe: Recipe) -> list[RecipeProblem]:
 
 def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
     problems = []
+    task = recipe.value("task")
     for source in recipe.data:
         if source.path:
-            problems += _file_problems("data", source)
+            problems += _file_problems("data", source, task)
     if recipe.validation:
         from core.training.inputs import validation_source
 
-        problems += _file_problems("validation", validation_source(recipe))
+        problems += _file_problems("validation", validation_source(recipe), task)
     elif not recipe.validation_fraction:
         problems.append(
             RecipeProblem(
@@ -155,9 +156,9 @@ def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
     return problems
 
 
-def _file_problems(key: str, source: Source) -> list[RecipeProblem]:
+def _file_problems(key: str, source: Source, task: str) -> list[RecipeProblem]:
     path = Path(source.path or "")
-    found = _file_errors(path, stamp(path), tuple((source.columns or {}).items()))
+    found = _file_errors(path, stamp(path), tuple((source.columns or {}).items()), task)
     shown = [RecipeProblem("error", key, str(item), item.fix) for item in found[:SHOWN_ROWS]]
     if len(found) > SHOWN_ROWS:
         rest = f"{len(found) - SHOWN_ROWS} more problems in {path.name}."
@@ -178,7 +179,7 @@ def _row_problems(recipe: Recipe, renderer: Renderer) -> list[RecipeProblem]:
 
 
 @functools.lru_cache(maxsize=8)
-def _file_errors(path: Path, _: object, columns: tuple[tuple[str, str], ...]) -> list[Problem]:
+def _file_errors(path: Path, _: object, columns: tuple[tuple[str, str], ...], task: str) -> list[Problem]:
     """The errors of a file; read again only when it has changed, since a form asks at every key."""
     from core.data.check import Options, check_file
     from core.data.problems import DataError
@@ -188,7 +189,7 @@ def _file_errors(path: Path, _: object, columns: tuple[tuple[str, str], ...]) ->
     options = Options(tiers=frozenset({"structure"}), cores=1, columns=mapping)
     try:
         found = [item for item in check_file(path, options=options) if item.severity == "error"]
-        wrong = first_of_other_task(path, mapping)
+        wrong = first_of_other_task(path, mapping, task)
     except DataError as error:  # the file itself can't be read
         return [error.problem]
     return found if wrong is None else [wrong, *found]
@@ -199,6 +200,7 @@ def _model(recipe: Recipe, problems: list[RecipeProblem]) -> tuple[ModelRef | No
     from core.catalog.fetch import ModelError, resolve
     from core.data.rendering import Renderer, RenderingError
     from core.training.base_model import template_text
+    from core.training.tasks import reads_conversations
 
     try:
         reference = resolve(recipe.model, recipe.model_revision)
@@ -209,7 +211,8 @@ def _model(recipe: Recipe, problems: list[RecipeProblem]) -> tuple[ModelRef | No
         template = template_text(recipe)
         if reference.folder is None:
             return reference, None
-        return reference, Renderer.from_folder(reference.folder, template)
+        conversations = reads_conversations(recipe.value("task"))
+        return reference, Renderer.from_folder(reference.folder, template, conversations=conversations)
     except (ModelError, RenderingError) as error:
         problems.append(_error("chat_template", error))
         return reference, None

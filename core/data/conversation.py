@@ -40,6 +40,7 @@ class Conversation:
         shape: the name of the shape it had in its file (core.data.shapes).
         tools: the schemas of the tools it may call, as JSON values.
         rejected: of a preference pair, the turns that stand in place of the chosen answer.
+        prompt_turns: of a preference pair, how many turns come before either answer.
         wanted: of a row with a yes/no judgement (KTO), the judgement.
         label: of a row to classify, its class.
         text: of a row of plain text, the text.
@@ -54,6 +55,7 @@ class Conversation:
     shape: str = "messages"
     tools: tuple[Any, ...] = ()
     rejected: tuple[Message, ...] = ()
+    prompt_turns: int = 0
     wanted: bool | None = None
     label: str | None = None
     text: str | None = None

@@ -7,17 +7,17 @@ token, nor the document's final end token.
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.data.conversation import Conversation, Message
 from core.data.layout import Layout, Region
+from core.data.model_files import load_tokenizer, named_tokens, own_template, read_json
 from core.data.sandbox import RenderingError
 from core.data.template import ChatTemplate
 
@@ -30,7 +30,6 @@ _BATCH = 256
 UNTRAINED = -100
 """The label of a token that is read only, in rows that are tokenised already."""
 _TAILS_KEPT = 4096
-_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 @dataclass(frozen=True)
@@ -69,15 +68,16 @@ class Renderer:
     """A model's tokenizer and chat template.
 
     Attributes:
-        turn_end_ids: the tokens that end an assistant turn; generation stops at them.
+        turn_end_ids: the tokens that end an assistant turn, or a text where there is no template; generation stops
+            at them.
         pad_id: a token to fill batches with (masked, so its choice never matters to the loss).
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate, pad_id: int, end_id: int | None = None
+        self, tokenizer: Tokenizer, template: ChatTemplate | None, pad_id: int, end_id: int | None = None
     ) -> None:
         self._tokenizer = tokenizer
-        self._template = template
+        self._chat_template = template
         self._special_texts = _special_texts(tokenizer)
         added = tokenizer.get_added_tokens_decoder()
         self._swallowers = {
@@ -86,11 +86,16 @@ class Renderer:
         self._tails: dict[str, list[int]] = {}
         self.pad_id = pad_id
         self._end_id = end_id
-        self.turn_end_ids = tuple(_token_id(tokenizer, text) for text in template.turn_ends())
+        ends = tuple(_token_id(tokenizer, text) for text in template.turn_ends()) if template else ()
+        self.turn_end_ids = ends if template or end_id is None else (end_id,)
 
     @classmethod
     def from_folder(
-        cls, folder: Path, chat_template: str | None = None, now: datetime | None = None
+        cls,
+        folder: Path,
+        chat_template: str | None = None,
+        now: datetime | None = None,
+        conversations: bool = True,
     ) -> Renderer:
         """The renderer of a model folder (`tokenizer.json`, `tokenizer_config.json`, `chat_template.jinja`).
 
@@ -98,17 +103,20 @@ class Renderer:
             folder: the model.
             chat_template: template text to use instead of the model's own.
             now: the time told to templates that print today's date; a run freezes it so that it can resume.
+            conversations: they will be rendered; without them the model needs no template.
 
         Raises:
             RenderingError: no tokenizer, no template, or a template that never ends an assistant turn.
         """
-        config = _read_json(folder / "tokenizer_config.json")
-        tokenizer = _load_tokenizer(folder / "tokenizer.json", config)
-        named = _named_tokens(folder, config)
-        source = chat_template if chat_template is not None else _own_template(folder, config)
+        config = read_json(folder / "tokenizer_config.json")
+        tokenizer = load_tokenizer(folder / "tokenizer.json", config)
+        named = named_tokens(folder, config)
         specials = list(_special_texts(tokenizer).values())
         specials += [named[name] for name in ("eos_token",) if name in named]
-        template = ChatTemplate(source, named, specials, now)
+        template = None
+        if conversations:
+            source = chat_template if chat_template is not None else own_template(folder, config)
+            template = ChatTemplate(source, named, specials, now)
         pad = named.get("pad_token", named.get("eos_token", ""))
         pad_id = tokenizer.token_to_id(pad) if pad else None
         end = named.get("eos_token")
@@ -128,6 +136,18 @@ class Renderer:
         return self._masked(
             conversation, layout, self._tokenizer.encode(layout.text, add_special_tokens=False)
         )
+
+    def render_completion(self, row: Conversation) -> Rendered:
+        """A prompt and what follows it, as they are: the completion and the token that ends a document are trained."""
+        prompt, completion = (message.content for message in row.messages)
+        text = prompt + completion
+        encodings = [self._tokenizer.encode(part, add_special_tokens=False) for part in (prompt, completion)]
+        ids = [number for encoding in encodings for number in encoding.ids]
+        before = len(encodings[0].ids)
+        offsets = list(encodings[0].offsets)
+        offsets += [(start + len(prompt), end + len(prompt)) for start, end in encodings[1].offsets]
+        text = self._ended(text, ids, offsets)
+        return Rendered(text, ids, [place >= before for place in range(len(ids))], offsets)
 
     def render_many(self, conversations: Iterable[Conversation]) -> Iterator[Rendered | RenderingError]:
         """`render` for many, on all cores, in order; one that can't be rendered gives its error."""
@@ -154,12 +174,32 @@ class Renderer:
             return Rendered("".join(pieces), list(row.token_ids), trained, offsets)
         encoding = self._tokenizer.encode(row.text, add_special_tokens=False)
         ids, offsets, text = list(encoding.ids), list(encoding.offsets), row.text
-        if self._end_id is not None and row.label is None:
-            end = self._special_texts.get(self._end_id, "")
-            ids.append(self._end_id)
-            offsets.append((len(text), len(text) + len(end)))
-            text += end
+        if row.label is None:
+            text = self._ended(text, ids, offsets)
         return Rendered(text, ids, [row.label is None] * len(ids), offsets)
+
+    def _ended(self, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> str:
+        """The text with the token that ends a document, which is added to ids and offsets too."""
+        if self._end_id is None:
+            return text
+        end = self._special_texts.get(self._end_id, "")
+        ids.append(self._end_id)
+        offsets.append((len(text), len(text) + len(end)))
+        return text + end
+
+    @property
+    def _template(self) -> ChatTemplate:
+        if self._chat_template is None:
+            raise RenderingError(
+                "A conversation can't be rendered.",
+                "The model was loaded for texts without a chat template.",
+                "Train with the task `chat` to talk with it.",
+            )
+        return self._chat_template
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text that the model is to go on with."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def render_prompt(self, messages: Sequence[Message]) -> tuple[str, list[int]]:
         """Text and tokens of a conversation that the model is to continue (with the generation prompt).
@@ -294,67 +334,3 @@ def _special_texts(tokenizer: Tokenizer) -> dict[int, str]:
     """Special tokens by id, with their texts."""
     added = tokenizer.get_added_tokens_decoder()
     return {number: token.content for number, token in added.items() if token.special}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise RenderingError(f"{path} is not valid JSON.", str(error), "Fetch the model again.") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _load_tokenizer(path: Path, config: dict[str, Any]) -> Tokenizer:
-    from tokenizers import AddedToken, Tokenizer
-
-    if not path.is_file():
-        raise RenderingError(
-            f"{path.parent} has no tokenizer.json.",
-            "Only models with a fast tokenizer can be fine-tuned here.",
-            "Choose another model, or save its tokenizer with transformers' save_pretrained first.",
-        )
-    description = _read_json(path)
-    # Truncation and padding stored in the file are the last user's, and a post-processor's only effect
-    # without special tokens is to trim the offsets; the mask needs them whole.
-    description.update(truncation=None, padding=None, post_processor=None)
-    try:
-        tokenizer = Tokenizer.from_str(json.dumps(description))
-    except Exception as error:  # noqa: BLE001 - tokenizers raises plain Exception
-        raise RenderingError(f"{path} can't be read.", str(error), "Fetch the model again.") from error
-    listed = sorted(config.get("added_tokens_decoder", {}).items(), key=lambda item: int(item[0]))
-    for _, token in listed:
-        if tokenizer.token_to_id(token["content"]) is None:
-            flags = {
-                name: bool(token.get(name))
-                for name in ("lstrip", "rstrip", "single_word", "normalized", "special")
-            }
-            tokenizer.add_tokens([AddedToken(token["content"], **flags)])
-    return tokenizer
-
-
-def _named_tokens(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    """bos_token, eos_token, ... as templates may print them; model-specific named tokens too."""
-    merged = {**_read_json(folder / "special_tokens_map.json"), **config}
-    extra = merged.get("extra_special_tokens")
-    named = {name: merged[name] for name in _NAMED_TOKENS if merged.get(name)}
-    if isinstance(extra, dict):
-        named.update(extra)
-    return {
-        name: token["content"] if isinstance(token, dict) else str(token) for name, token in named.items()
-    }
-
-
-def _own_template(folder: Path, config: dict[str, Any]) -> str:
-    path = folder / "chat_template.jinja"
-    template = path.read_text("utf-8") if path.is_file() else config.get("chat_template")
-    if isinstance(template, list):
-        template = {item["name"]: item["template"] for item in template}.get("default")
-    if not isinstance(template, str):
-        raise RenderingError(
-            f"{folder.name} has no chat template.",
-            "It is a base model: nothing says how a conversation becomes text.",
-            "Give chat_template: in the recipe (a name from the catalogue or a file).",
-        )
-    return template

@@ -242,9 +242,10 @@ class RunDirectory:
         _replace_folder(partial_dir, final)
         return Checkpoint(step, final, size)
 
-    def prune_checkpoints(self, keep: int) -> list[int]:
-        """Remove the oldest checkpoints but the newest `keep` (at least one stays); returns the removed steps."""
-        removed = self.checkpoints()[: -max(1, keep)]
+    def prune_checkpoints(self, keep: int, spare: int | None = None) -> list[int]:
+        """Remove the oldest checkpoints but the newest `keep` (at least one stays) and that of step `spare`; returns
+        the removed steps."""
+        removed = [item for item in self.checkpoints()[: -max(1, keep)] if item.step != spare]
         for checkpoint in removed:
             _remove_folder(checkpoint.path)
         return [checkpoint.step for checkpoint in removed]

@@ -99,9 +99,9 @@ class RunHandle:
         `Checkpointed`."""
         return self._run.publish_checkpoint(partial, step).path
 
-    def prune_checkpoints(self, keep: int) -> None:
-        """Keep the newest `keep` checkpoints, at least one."""
-        self._run.prune_checkpoints(keep)
+    def prune_checkpoints(self, keep: int, spare: int | None = None) -> None:
+        """Keep the newest `keep` checkpoints, at least one, and that of step `spare`."""
+        self._run.prune_checkpoints(keep, spare)
 
     def partial_model(self) -> Path:
         """A new, empty, private folder to write the final model into."""

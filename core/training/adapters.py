@@ -1,8 +1,9 @@
-"""Loading a base model and putting an adapter on it."""
+"""Loading models: a base for training, and what was trained."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,49 +44,54 @@ def use_device(device: str) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def load_base(folder: Path, precision: str, device: torch.device) -> Any:
-    """The model of a folder, in eval mode on a device. Safetensors only, no code of the model's is run."""
-    from transformers import AutoModelForCausalLM
+def load_base(
+    folder: Path,
+    precision: str,
+    device: torch.device,
+    quantization: str | None = None,
+    labels: Sequence[str] = (),
+) -> Any:
+    """The model of a folder, in eval mode on a device. Safetensors only, no code of the model's is run.
 
-    model = AutoModelForCausalLM.from_pretrained(
+    Args:
+        folder: a causal language model, or a classifier.
+        precision: fp32, bf16 or fp16, of weights and computation.
+        device: where it goes.
+        quantization: of the linear layers' weights, `nf4` or `int8`, or None.
+        labels: names of the classes, for a classifier.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    classes = {"num_labels": len(labels), "id2label": dict(enumerate(labels))} if labels else {}
+    kind = AutoModelForSequenceClassification if labels else AutoModelForCausalLM
+    model = kind.from_pretrained(
         folder,
         dtype=DTYPES[precision],
         attn_implementation="sdpa",
         use_safetensors=True,
         trust_remote_code=False,
         local_files_only=True,
+        **classes,
+        **(_quantized(quantization, precision, device) if quantization else {}),
     )
-    return model.to(device).eval()
+    return (model if quantization else model.to(device)).eval()
 
 
-def add_lora(model: Any, recipe: Recipe) -> Any:
-    """The model with a new LoRA adapter (Hu et al., 2021); the base's weights are frozen.
+def _quantized(quantization: str, precision: str, device: torch.device) -> dict[str, Any]:
+    """What transformers needs to load weights in 4 or 8 bits; scales of 4 bits are quantised too (QLoRA)."""
+    from transformers import BitsAndBytesConfig
 
-    Raises:
-        AdapterError: a named target module is not in the model.
-    """
-    from peft import LoraConfig, TaskType, get_peft_model
-
-    from core.training.fused_lora import FusedLinear
-
-    rank = recipe.value("rank")
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=recipe.value("alpha") or 2 * rank,
-        lora_dropout=recipe.value("dropout"),
-        target_modules=recipe.value("target_modules"),
-        task_type=TaskType.CAUSAL_LM,
+    config = (
+        BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=DTYPES[precision],
+        )
+        if quantization == "nf4"
+        else BitsAndBytesConfig(load_in_8bit=True)
     )
-    config._register_custom_module({torch.nn.Linear: FusedLinear})
-    try:
-        return get_peft_model(model, config)
-    except ValueError as error:
-        leaves = {name.rpartition(".")[2] for name, part in model.named_modules() if hasattr(part, "weight")}
-        raise AdapterError(
-            f"`target_modules` {recipe.target_modules!r} does not fit the model.",
-            str(error).splitlines()[0],
-            f"Use `all-linear`, or names out of: {', '.join(sorted(leaves))}.",
-        ) from error
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def long_from(model: Any) -> int | None:
@@ -101,6 +107,11 @@ def load_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftModel
 
     return PeftModel.from_pretrained(model, str(folder)).eval()
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a saved model is an adapter, not whole weights."""
+    return (folder / "adapter_config.json").exists()
 
 
 def count_parameters(model: Any) -> tuple[int, int]:

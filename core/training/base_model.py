@@ -12,6 +12,7 @@ from core.data.rendering import Renderer
 from core.events import Status
 from core.paths import write_private
 from core.recipe import Recipe
+from core.training.tasks import reads_conversations
 from core.work import Run
 
 
@@ -124,4 +125,9 @@ def frozen_renderer(recipe: Recipe, base: BaseModel, folder: Path) -> Renderer:
         content = {"template": template_text(recipe), "now": datetime.now().isoformat(timespec="seconds")}
         write_private(record, json.dumps(content, indent=2).encode())
     frozen = json.loads(record.read_text(encoding="utf-8"))
-    return Renderer.from_folder(base.folder, frozen["template"], datetime.fromisoformat(frozen["now"]))
+    return Renderer.from_folder(
+        base.folder,
+        frozen["template"],
+        datetime.fromisoformat(frozen["now"]),
+        reads_conversations(recipe.value("task")),
+    )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import Dataset
 
+from core.training.cutting import AnyPack, cut
 from core.training.plan import Plan
 from core.training.rows import Rows
-from core.training.tree import Pack, packs
+from core.training.tree import Pack
 from core.training.tree_layout import Tree
 
 
@@ -20,7 +21,8 @@ def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, An
     Returns:
         `input_ids` and `position_ids` (int64, shape (1, tokens)), `predictors`, `targets` (int64) and `weights`
         (float32), all three of shape (targets,), and `tree`; also the numbers `rows`, `computed`, `tokens`
-        and `trained` (tokens computed, tokens of the rows one by one, trained ones of these).
+        and `trained` (tokens computed, tokens of the rows one by one, trained ones of these), and `weight`: what the
+        summed loss is divided by.
     """
     return {
         "input_ids": torch.from_numpy(pack.ids).to(device)[None],
@@ -33,6 +35,7 @@ def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, An
         "computed": len(pack.ids),
         "tokens": pack.row_tokens,
         "trained": int(pack.weights.sum()),
+        "weight": int(pack.weights.sum()),
     }
 
 
@@ -43,13 +46,22 @@ class Steps(Dataset[list[dict[str, Any]]]):
         rows: of one epoch.
         plan: which of them make up which step.
         budget: tokens computed at once.
+        tensors: makes a pack a batch, as the objective has it.
         long_from: see `tree.packs`.
     """
 
-    def __init__(self, rows: Rows, plan: Plan, budget: int, long_from: int | None = None) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        plan: Plan,
+        budget: int,
+        tensors: Callable[[AnyPack], dict[str, Any]],
+        long_from: int | None = None,
+    ) -> None:
         self.rows = rows
         self.plan = plan
         self.budget = budget
+        self.tensors = tensors
         self.long_from = long_from
 
     def halve_budget(self, step: int) -> int:
@@ -70,7 +82,7 @@ class Steps(Dataset[list[dict[str, Any]]]):
 
     def __getitem__(self, step: int) -> list[dict[str, Any]]:
         rows = [self.rows.rows[number] for number in self.plan.steps[step]]
-        return [pack_tensors(pack) for pack in packs(rows, self.budget, self.long_from)]
+        return [self.tensors(pack) for pack in cut(rows, self.budget, self.long_from)]
 
 
 def whole_step(items: Sequence[Any]) -> Any:

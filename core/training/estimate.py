@@ -12,23 +12,24 @@ from pathlib import Path
 
 from core import devices, paths
 from core.data.conversation import Conversation
-from core.data.rendering import Rendered, Renderer, RenderingError
+from core.data.rendering import Renderer, RenderingError
 from core.data.rows import count_rows, read_rows
 from core.data.sources import select, stamp
 from core.data.unpack import unpacked
 from core.recipe import Recipe
 from core.source import Source
+from core.training.cutting import cut
 from core.training.inputs import validation_source
 from core.training.memory import Method, Peak, Shape, peak, read_shape
 from core.training.plan import choose_budget, steps_of
-from core.training.rows import Row, make_rows
-from core.training.tree import packs
+from core.training.rows import AnyRow, Example, make_rows
+from core.training.tasks import render
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
 SAMPLED_STEPS = 64
 Columns = tuple[tuple[str, str], ...] | None
-Rows = tuple[int, list[Rendered], list[RenderingError]]
+Rows = tuple[int, list[Example], list[RenderingError]]
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 CHECKPOINT_BYTES_PER_WEIGHT = 12
 """An adapter's weights and AdamW's two moments, in float32."""
@@ -38,7 +39,7 @@ CHECKPOINT_BYTES_PER_WEIGHT = 12
 class Measured:
     """A set of rows, cut as training cuts them; of the first `SAMPLED_ROWS` when there are more."""
 
-    kept: list[Row]
+    kept: list[AnyRow]
     rows: int
     cut: int
     dropped: int
@@ -53,11 +54,11 @@ class Measured:
 
     @property
     def mean_tokens(self) -> float:
-        return sum(len(row.ids) for row in self.kept) / max(1, len(self.kept))
+        return sum(row.tokens for row in self.kept) / max(1, len(self.kept))
 
     @property
     def mean_trained(self) -> float:
-        return sum(int(row.trained.sum()) for row in self.kept) / max(1, len(self.kept))
+        return sum(row.learned for row in self.kept) / max(1, len(self.kept))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
         trained_tokens=round(measured.mean_trained * used),
         computed_tokens=round(measured.mean_tokens * used * computed.share),
         sampled_rows=len(measured.kept) if measured.sampled else 0,
-        longest_row=max((len(row.ids) for row in measured.kept), default=0),
+        longest_row=max((row.tokens for row in measured.kept), default=0),
         cut_rows=round(measured.cut * measured.scale),
         dropped_rows=round(measured.dropped * measured.scale),
         parameters=shape.parameters,
@@ -133,10 +134,13 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
 def measure(recipe: Recipe, renderer: Renderer) -> Measured:
     """The recipe's training rows, those for validation among them."""
     result = Measured([], 0, 0, 0)
+    task = recipe.value("task")
     for source in _training_rows(recipe):
-        total, rendered, _ = _rendered_source(source, renderer)
+        total, rendered, _ = _rendered_source(source, task, renderer)
         result.rows += len(select(total, source.weight, source.max_rows, 0))
-        made = make_rows(rendered, recipe.value("sequence_length"))
+        classes = sorted({example.label for example in rendered if example.label is not None})
+        labels = {label: number for number, label in enumerate(classes)}
+        made = make_rows(rendered, recipe.value("sequence_length"), labels)
         result.kept += made.rows
         result.cut += made.cut
         result.dropped += made.dropped
@@ -151,11 +155,11 @@ def compute(recipe: Recipe, measured: Measured, budget: int) -> Computed:
     epochs = max(1.0, rows_per_step / len(measured.kept))
     steps = steps_of(recipe.model_copy(update={"epochs": epochs, "max_steps": None}), measured.kept).steps
     chosen = steps[:: math.ceil(len(steps) / SAMPLED_STEPS)]
-    made = [pack for step in chosen for pack in packs([measured.kept[row] for row in step], budget)]
+    made = [pack for step in chosen for pack in cut([measured.kept[row] for row in step], budget)]
     return Computed(
-        share=sum(len(pack.ids) for pack in made) / sum(pack.row_tokens for pack in made),
-        tokens=max(len(pack.ids) for pack in made),
-        predicting=max(len(pack.predictors) for pack in made),
+        share=sum(pack.computed for pack in made) / sum(pack.row_tokens for pack in made),
+        tokens=max(pack.computed for pack in made),
+        predicting=max(pack.predicting for pack in made),
     )
 
 
@@ -176,18 +180,18 @@ def _training_rows(recipe: Recipe) -> list[Source]:
     return [source for source in recipe.data if source.path]
 
 
-def _rendered_source(source: Source, renderer: Renderer) -> Rows:
+def _rendered_source(source: Source, task: str, renderer: Renderer) -> Rows:
     path = Path(source.path or "")
     columns = tuple(source.columns.items()) if source.columns else None
-    return _rendered(path, stamp(path), columns, renderer)
+    return _rendered(path, stamp(path), columns, task, renderer)
 
 
 @functools.lru_cache(maxsize=4)
-def _rendered(path: Path, _: object, columns: Columns, renderer: Renderer) -> Rows:
+def _rendered(path: Path, _: object, columns: Columns, task: str, renderer: Renderer) -> Rows:
     """(rows of a file, the first of them, those of these that can't be rendered); kept until it changes."""
     rendered, refused = [], []
-    for item in renderer.render_many(islice(_conversations(path, columns), SAMPLED_ROWS)):
-        if isinstance(item, Rendered):
+    for item in render(task, islice(_conversations(path, columns), SAMPLED_ROWS), renderer):
+        if isinstance(item, Example):
             rendered.append(item)
         else:
             refused.append(item)
@@ -196,10 +200,11 @@ def _rendered(path: Path, _: object, columns: Columns, renderer: Renderer) -> Ro
 
 def refused_rows(recipe: Recipe, renderer: Renderer) -> list[tuple[str, RenderingError]]:
     """(recipe key, error) of the rows among the first of each file that the template can't render."""
+    task = recipe.value("task")
     files = [("data", source) for source in _training_rows(recipe)]
     if recipe.validation:
         files.append(("validation", validation_source(recipe)))
-    return [(key, error) for key, source in files for error in _rendered_source(source, renderer)[2]]
+    return [(key, error) for key, source in files for error in _rendered_source(source, task, renderer)[2]]
 
 
 def _conversations(path: Path, columns: Columns) -> Iterator[Conversation]:

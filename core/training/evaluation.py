@@ -15,24 +15,36 @@ from typing import Any
 import torch
 
 from core.data.rendering import Renderer
-from core.training.dataset import pack_tensors
+from core.training.cutting import cut
 from core.training.inputs import Prompt
-from core.training.loss import PackLoss
+from core.training.loss import bare_model
+from core.training.objectives import Objective
 from core.training.rows import Rows
-from core.training.tree import packs
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Mean loss over all trained tokens of the rows, in nats; `perplexity` is its exponential."""
+    """What a model does on some rows.
+
+    Args:
+        loss: mean over all that is learned of them: trained tokens in nats, pairs or texts.
+        rows: how many.
+        trained_tokens: of these.
+        duration_s: it took.
+        metrics: what else the task's objective measures, by name.
+    """
 
     loss: float
     rows: int
     trained_tokens: int
     duration_s: float
+    metrics: dict[str, float]
 
     @property
-    def perplexity(self) -> float:
+    def perplexity(self) -> float | None:
+        """The exponential of the loss, where that is one of tokens."""
+        if "token_accuracy" not in self.metrics:
+            return None
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
@@ -50,40 +62,43 @@ def measuring(model: Any) -> Iterator[None]:
 
 
 def evaluate(
-    model: Any, rows: Rows, budget: int, device: torch.device, long_from: int | None = None
+    model: Any,
+    objective: Objective,
+    rows: Rows,
+    budget: int,
+    device: torch.device,
+    long_from: int | None = None,
 ) -> Measured:
     """The loss on a set of rows, pack by pack: memory does not grow with the set.
 
     Args:
         model: in any mode, which is put back.
+        objective: of the model's task.
         rows: to measure on, at least one.
         budget: tokens computed at once.
         device: of the model.
         long_from: see `tree.packs`.
     """
     started = time.perf_counter()
-    total = 0.0
-    loss = PackLoss(model)
     with measuring(model):
-        for pack in packs(rows.rows, budget, long_from):
-            total += loss.summed(pack_tensors(pack, device)).item()
-    tokens = rows.trained_tokens
-    return Measured(total / tokens, len(rows.rows), tokens, time.perf_counter() - started)
+        packs = cut(rows.rows, budget, long_from)
+        metrics = objective.measure(objective.tensors(pack, device) for pack in packs)
+    loss = metrics.pop("loss")
+    return Measured(loss, len(rows.rows), rows.learned, time.perf_counter() - started, metrics)
 
 
 def greedy_replies(
     model: Any, renderer: Renderer, prompts: Sequence[Prompt], max_tokens: int, device: torch.device
 ) -> list[tuple[str, int]]:
     """(reply, tokens) for each prompt, greedy, computed in one batch padded on the left."""
-    encoded = [renderer.render_prompt(prompt.messages)[1] for prompt in prompts]
+    encoded = [prompt.encoded(renderer) for prompt in prompts]
     longest = max(map(len, encoded))
     ids = torch.full((len(encoded), longest), renderer.pad_id, dtype=torch.int64)
     attention = torch.zeros_like(ids)
     for number, prompt_ids in enumerate(encoded):
         ids[number, longest - len(prompt_ids) :] = torch.tensor(prompt_ids)
         attention[number, longest - len(prompt_ids) :] = 1
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    bare.set_attn_implementation("sdpa")
+    bare_model(model).set_attn_implementation("sdpa")
     with measuring(model):
         output = model.generate(
             input_ids=ids.to(device),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from core.data.conversation import Conversation, Message
-from core.data.problems import Place, Problem
-from core.data.rendering import Rendered, Renderer, RenderingError
+from core.data.problems import Problem
+from core.data.rendering import Renderer, RenderingError
 from core.data.rows import read_rows
 from core.data.sources import fetch_hub_file, freeze, select
 from core.data.split import split
@@ -21,18 +22,14 @@ from core.errors import FinetuiError
 from core.paths import rows_dir, write_private
 from core.recipe import Recipe
 from core.source import Source
-from core.training.rows import Rows, make_rows
+from core.training.rows import Example, Rows, make_rows
+from core.training.tasks import render, wrong_task
 
 SHOWN_PROBLEMS = 5
-OTHER_TASKS = {
-    "text": "plain text",
-    "text-label": "a text with a label",
-    "preference": "a pair of answers",
-    "kto": "a judged answer",
-    "tokens": "a row of tokens",
-}
-"""Shapes that a chat run does not train on, in words."""
 WATCHED_PROMPTS = 3
+OPENING_WORDS = 8
+"""Of a plain text that the model is asked to go on with."""
+MOST_LABELS = 1000
 FIRST_ROWS = 1000
 
 
@@ -46,7 +43,7 @@ class Prompt:
 
     Args:
         text: what the user asks, as shown.
-        messages: the conversation up to the reply.
+        messages: the conversation up to the reply; empty for a text to go on with, without a template.
         expected: the reply of the validation row, when it came from one.
     """
 
@@ -59,6 +56,10 @@ class Prompt:
         """A prompt that is one message of the user, after the system message if there is one."""
         before = (Message("system", system),) if system else ()
         return cls(text, (*before, Message("user", text)))
+
+    def encoded(self, renderer: Renderer) -> list[int]:
+        """The tokens that the model goes on from."""
+        return renderer.render_prompt(self.messages)[1] if self.messages else renderer.encode(self.text)
 
 
 @dataclass(frozen=True)
@@ -159,12 +160,14 @@ class Inputs:
         validation: rows that are never trained on.
         prompts: whose replies are watched.
         system: the system message most training rows share, or empty; a chat starts with it.
+        labels: names of the classes, where there are classes; a label is its number here.
     """
 
     training: Rows
     validation: Rows
     prompts: tuple[Prompt, ...]
     system: str
+    labels: tuple[str, ...] = ()
 
 
 def gather(recipe: Recipe, files: Files, renderer: Renderer) -> Inputs:
@@ -173,19 +176,12 @@ def gather(recipe: Recipe, files: Files, renderer: Renderer) -> Inputs:
     Raises:
         InputError: rows are broken (the first few are named), or none can be trained on.
     """
-    seed = recipe.value("seed")
-    fraction = recipe.validation_fraction or 0.0
-    training: list[Conversation] = []
-    held_out: list[Conversation] = []
-    for source, file in zip(recipe.data, files.training, strict=True):
-        rows = conversations(file)
-        kept, apart = split(len(rows), fraction, seed)
-        held_out += [rows[number] for number in apart]
-        training += [rows[kept[number]] for number in select(len(kept), source.weight, source.max_rows, seed)]
-    if files.validation:
-        held_out = conversations(files.validation)
-    length = recipe.value("sequence_length")
-    rows_to_train = make_rows(_rendered(training, renderer), length)
+    task, length = recipe.value("task"), recipe.value("sequence_length")
+    training, held_out = _parted(recipe, files)
+    labels = labels_of(training) if task == "classification" else ()
+    numbers = {label: number for number, label in enumerate(labels)}
+    _refuse_unknown_labels(held_out, numbers)
+    rows_to_train = make_rows(_rendered(task, training, renderer), length, numbers)
     if not rows_to_train.rows:
         raise InputError(
             "No row can be trained on.",
@@ -195,14 +191,64 @@ def gather(recipe: Recipe, files: Files, renderer: Renderer) -> Inputs:
     system = common_system(training)
     return Inputs(
         training=rows_to_train,
-        validation=make_rows(_rendered(held_out, renderer), length),
+        validation=make_rows(_rendered(task, held_out, renderer), length, numbers),
         prompts=_prompts(recipe, held_out or training, system),
         system=system,
+        labels=labels,
     )
 
 
-def conversations(file: FrozenFile) -> list[Conversation]:
-    """All rows of a file.
+def _parted(recipe: Recipe, files: Files) -> tuple[list[Conversation], list[Conversation]]:
+    """Rows to train on, weights and caps applied, and rows held out."""
+    seed, task = recipe.value("seed"), recipe.value("task")
+    fraction = recipe.validation_fraction or 0.0
+    training: list[Conversation] = []
+    held_out: list[Conversation] = []
+    for source, file in zip(recipe.data, files.training, strict=True):
+        rows = conversations(file, task)
+        kept, apart = split(len(rows), fraction, seed)
+        held_out += [rows[number] for number in apart]
+        training += [rows[kept[number]] for number in select(len(kept), source.weight, source.max_rows, seed)]
+    if files.validation:
+        held_out = conversations(files.validation, task)
+    return training, held_out
+
+
+def labels_of(rows: Iterable[Conversation]) -> tuple[str, ...]:
+    """The classes of some rows, numbers in their order and words in the alphabet's.
+
+    Raises:
+        InputError: they are too few or too many to be learned.
+    """
+
+    def order(label: str) -> tuple[bool, float, str]:
+        number = label.removeprefix("-").isdecimal()
+        return (not number, float(label) if number else 0.0, label)
+
+    labels = tuple(sorted({row.label for row in rows if row.label is not None}, key=order))
+    if not 2 <= len(labels) <= MOST_LABELS:
+        raise InputError(
+            f"The rows have {len(labels)} different labels.",
+            "Classification learns from 2 on; so many are rather values than classes."
+            if len(labels) > MOST_LABELS
+            else "There is nothing to tell apart.",
+            "See the labels with `finetui data show`, or choose another task.",
+        )
+    return labels
+
+
+def _refuse_unknown_labels(rows: list[Conversation], numbers: Mapping[str, int]) -> None:
+    unknown = next((row for row in rows if row.label is not None and row.label not in numbers), None)
+    if unknown is not None:
+        raise InputError(
+            f"{unknown.where}: no training row has the label {unknown.label!r}.",
+            f"They have {', '.join(list(numbers)[:8])}.",
+            "Correct it, or add training rows with it.",
+        )
+
+
+def conversations(file: FrozenFile, task: str) -> list[Conversation]:
+    """All rows of a file, as its task takes them.
 
     Raises:
         InputError: naming the first broken rows by line.
@@ -212,7 +258,7 @@ def conversations(file: FrozenFile) -> list[Conversation]:
     for item in read_rows(file.copy, file.columns, file.name or "rows.jsonl"):
         named = replace(item, path=file.title)  # the user knows the original, not our copy
         if isinstance(named, Conversation):
-            wrong = wrong_task(named)
+            wrong = wrong_task(task, named)
             if wrong is None:
                 good.append(named)
             else:
@@ -232,31 +278,19 @@ def conversations(file: FrozenFile) -> list[Conversation]:
     return good
 
 
-def first_of_other_task(path: Path, columns: dict[str, str] | None) -> Problem | None:
+def first_of_other_task(path: Path, columns: dict[str, str] | None, task: str) -> Problem | None:
     """The first row of a file that `wrong_task` is about, if it is among the first that can be read.
 
     Raises:
         DataError: the file can't be read.
     """
     rows = islice(read_rows(unpacked(path), columns), FIRST_ROWS)
-    found = (wrong_task(replace(row, path=str(path))) for row in rows if isinstance(row, Conversation))
+    found = (wrong_task(task, replace(row, path=str(path))) for row in rows if isinstance(row, Conversation))
     return next((problem for problem in found if problem is not None), None)
 
 
-def wrong_task(row: Conversation) -> Problem | None:
-    """Why a run of the task `chat` can't train on a row that can be read, or None."""
-    if row.shape not in OTHER_TASKS:
-        return None
-    return Place(row.path, row.line, row.row).problem(
-        "wrong-task",
-        f"this is {OTHER_TASKS[row.shape]}; the task `chat` trains on conversations.",
-        "Write the rows as conversations: `finetui data fix FILE --to messages --out NEW.jsonl`"
-        + (" keeps the chosen answer." if row.shape == "preference" else "."),
-    )
-
-
-def _rendered(rows: list[Conversation], renderer: Renderer) -> Iterator[Rendered]:
-    for item in renderer.render_many(rows):
+def _rendered(task: str, rows: list[Conversation], renderer: Renderer) -> Iterator[Example]:
+    for item in render(task, rows, renderer):
         if isinstance(item, RenderingError):
             raise item
         yield item
@@ -271,15 +305,38 @@ def common_system(rows: list[Conversation]) -> str:
     return text if count * 2 > len(rows) else ""
 
 
+def prompt_of(task: str, text: str, system: str = "") -> Prompt:
+    """A prompt of the user's for a model of a task."""
+    return Prompt(text, ()) if task == "completion" else Prompt.of(text, system)
+
+
 def _prompts(recipe: Recipe, rows: list[Conversation], system: str) -> tuple[Prompt, ...]:
+    task = recipe.value("task")
+    if task == "classification":
+        return ()
     if recipe.sample_prompts is not None:
-        return tuple(Prompt.of(text, system) for text in recipe.sample_prompts)
-    return tuple(_first_prompt(row) for row in rows[:WATCHED_PROMPTS])
+        return tuple(prompt_of(task, text, system) for text in recipe.sample_prompts)
+    first = _opening if task == "completion" else _first_prompt
+    return tuple(first(row) for row in rows[:WATCHED_PROMPTS] if row.messages or row.text)
+
+
+def _opening(row: Conversation) -> Prompt:
+    """A prompt and its completion, or the first words of a text and what follows them."""
+    if row.messages:
+        prompt, completion = (message.content for message in row.messages)
+        return Prompt(prompt, (), completion)
+    words = re.findall(r"\s*\S+", row.text or "")
+    opening = "".join(words[:OPENING_WORDS])
+    return Prompt(opening, (), (row.text or "").removeprefix(opening).strip())
 
 
 def _first_prompt(row: Conversation) -> Prompt:
-    """The conversation up to its first assistant turn, and that turn as what is expected."""
-    first = next(number for number, message in enumerate(row.messages) if message.role == "assistant")
+    """The conversation up to its first assistant turn that is learned, and that turn as what is expected."""
+    first = next(
+        number
+        for number, message in enumerate(row.messages)
+        if message.role == "assistant" and number >= row.prompt_turns
+    )
     before = row.messages[:first]
     asked = next((message.content for message in reversed(before) if message.role == "user"), "")
     return Prompt(asked, before, row.messages[first].content)

@@ -6,13 +6,11 @@ import json
 import shutil
 import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from transformers import GenerationConfig, set_seed
+from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
 from core.data.rendering import Renderer
@@ -24,23 +22,21 @@ from core.training.base_model import BaseModel
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.disk import is_disk_full
-from core.training.fused_layers import fuse
 from core.training.grace import StepDropped
 from core.training.inputs import Inputs
-from core.training.loss import PackLoss
 from core.training.plan import Plan, choose_budget, steps_of
-from core.training.rows import Row, Rows
+from core.training.preference import PreferenceLoss, with_reference
+from core.training.saving import Keeper
+from core.training.setting_up import Ready, prove, set_up
 from core.training.surroundings import differences, read_budget
 from core.training.trainer import StepTrainer, Watch
-from core.training.tree import MIN_SHARED
 from core.work import Outcome, Run
 
 DISK_POLL_S = 5.0
-PROOF_TOKENS = 32
 
 
 def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, inputs: Inputs) -> Outcome:
-    """Train LoRA on a base model until done, stopped or paused.
+    """Train a base model until done, stopped or paused.
 
     Args:
         recipe: checked.
@@ -57,28 +53,48 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
     plan = steps_of(recipe, inputs.training.rows)
     run.emit(Starting(phase="loading the model", device=run.device))
     set_seed(recipe.value("seed"))
-    model = adapters.add_lora(adapters.load_base(base.folder, precision, device), recipe)
-    model.peft_config["default"].base_model_name_or_path = base.name
-    model.peft_config["default"].revision = base.revision or None
-    fuse(model)
-    PackLoss(model).prove(_proof_rows(inputs.training))
-    run.emit(_planned(plan, inputs, model))
-    trainer = _make_trainer(recipe, run, base, renderer, inputs, plan, model, precision, device)
+    data = run.directory / "data"
+    record = data / "first_values.safetensors"
+    ready = set_up(recipe, base.folder, precision, device, inputs.labels, renderer.pad_id, record)
+    if hasattr(ready.model, "peft_config"):
+        ready.model.peft_config["default"].base_model_name_or_path = base.name
+        ready.model.peft_config["default"].revision = base.revision or None
+    prove(ready.model, inputs.training.rows)
+    budget, long_from = choose_budget(recipe, device.type), adapters.long_from(ready.model)
+    if recipe.task == "dpo":
+        run.emit(Starting(phase="measuring the answers", device=run.device))
+        inputs = _with_references(inputs, ready, budget, long_from, data)
+    run.emit(_planned(plan, inputs, ready.model))
+    trainer = StepTrainer(
+        model=ready.model,
+        args=training_arguments(recipe, len(plan.steps), precision, run.directory, device.type == "cpu"),
+        steps=Steps(inputs.training, plan, budget, ready.objective.tensors, long_from),
+        recipe=recipe,
+        run=run,
+        watch=Watch(
+            inputs.validation, inputs.prompts, renderer, recipe.value("sample_max_tokens"), inputs.system
+        ),
+        objective=ready.objective,
+        keeper=Keeper(ready.model, base, renderer, inputs, recipe.value("task"), ready.pissa),
+    )
     return _train(trainer, recipe, run)
 
 
-def _proof_rows(training: Rows) -> list[Row]:
-    """Two short rows that begin alike, made of training rows."""
-    one, two = training.rows[0].ids, training.rows[-1].ids
-    both = [one[: PROOF_TOKENS + MIN_SHARED], np.concatenate([one[:MIN_SHARED], two[:PROOF_TOKENS]])]
-    return [Row(ids, np.arange(len(ids)) > 0) for ids in both]
+def _with_references(
+    inputs: Inputs, ready: Ready, budget: int, long_from: int | None, folder: Path
+) -> Inputs:
+    """Pairs that know how likely their answers were before training."""
+    assert isinstance(ready.objective, PreferenceLoss)
+    training, validation = (
+        with_reference(rows, ready.objective, budget, long_from, folder / f"reference_{name}.npy")
+        for name, rows in (("training", inputs.training), ("validation", inputs.validation))
+    )
+    return replace(inputs, training=training, validation=validation)
 
 
 def _planned(plan: Plan, inputs: Inputs, model: Any) -> Planned:
     training = inputs.training
-    lengths = training.lengths
-    trained = [int(row.trained.sum()) for row in training.rows]
-    order = [row for step in plan.steps for row in step]
+    order = [training.rows[row] for step in plan.steps for row in step]
     trainable, parameters = adapters.count_parameters(model)
     return Planned(
         steps=len(plan.steps),
@@ -87,43 +103,10 @@ def _planned(plan: Plan, inputs: Inputs, model: Any) -> Planned:
         validation_rows=len(inputs.validation.rows),
         dropped_rows=training.dropped,
         cut_rows=training.cut,
-        tokens=sum(lengths[row] for row in order),
-        trained_tokens=sum(trained[row] for row in order),
+        tokens=sum(row.tokens for row in order),
+        trained_tokens=sum(row.learned for row in order),
         trainable_parameters=trainable,
         parameters=parameters,
-    )
-
-
-def _make_trainer(
-    recipe: Recipe,
-    run: Run,
-    base: BaseModel,
-    renderer: Renderer,
-    inputs: Inputs,
-    plan: Plan,
-    model: Any,
-    precision: str,
-    device: torch.device,
-) -> StepTrainer:
-    def add_model_facts(folder: Path) -> None:
-        """What a saved adapter needs beside its weights to be used as it was trained."""
-        _copy_tokenizer(base.folder, folder)
-        _write_generation_config(base.folder, folder, renderer)
-        facts = {"base": base.name, "base_revision": base.revision, "system": inputs.system}
-        write_private(folder / "finetui.json", json.dumps(facts, indent=2).encode())
-
-    args = training_arguments(recipe, len(plan.steps), precision, run.directory, device.type == "cpu")
-    watch = Watch(
-        inputs.validation, inputs.prompts, renderer, recipe.value("sample_max_tokens"), inputs.system
-    )
-    return StepTrainer(
-        model=model,
-        args=args,
-        steps=Steps(inputs.training, plan, choose_budget(recipe, device.type), adapters.long_from(model)),
-        recipe=recipe,
-        run=run,
-        watch=watch,
-        add_model_facts=add_model_facts,
     )
 
 
@@ -148,14 +131,17 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
     last = str(trainer.last_checkpoint.relative_to(run.directory)) if trainer.last_checkpoint else ""
     if leaving == "pause":
         return Outcome("paused", step, checkpoint=last)
-    model = _publish_model(trainer, run)
     measured = trainer.last_evaluation
+    loss = measured.loss if measured else None
+    if recipe.value("keep_best") and (best := trainer.take_best()) is not None:
+        loss = best
+    model = _publish_model(trainer, run)
     outcome = Outcome(
         "stopped" if leaving else "finished",
         step,
         model=str(model.relative_to(run.directory)),
         checkpoint=last,
-        loss=measured.loss if measured else None,
+        loss=loss,
         base_loss=base_loss,
     )
     report = {**asdict(outcome), "steps": total, "seconds": time.time() - started}
@@ -177,13 +163,13 @@ def _go_on_from(checkpoint: Path, trainer: StepTrainer, run: Run) -> None:
 
 
 def _publish_model(trainer: StepTrainer, run: Run) -> Path:
-    """Write the adapter as the run's model, waiting for space when the disk is full: the work is done, keep it."""
+    """Write what was trained as the run's model, waiting for space when the disk is full: the work is done, keep it."""
     warned = False
     while True:
         partial: Path | None = None
         try:
             partial = run.partial_model()
-            trainer.save_adapter(partial)
+            trainer.keeper.save(partial, final=True)
             return run.publish_model(partial)
         except Exception as error:
             if partial is not None:
@@ -193,48 +179,9 @@ def _publish_model(trainer: StepTrainer, run: Run) -> Path:
             if not warned:
                 run.emit(
                     Warned(
-                        text="The disk is full: the trained adapter waits in memory to be written.",
+                        text="The disk is full: the trained model waits in memory to be written.",
                         next_step=f"Free space on the disk of {run.directory}; it is tried every {DISK_POLL_S:g} s.",
                     )
                 )
                 warned = True
             time.sleep(DISK_POLL_S)
-
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
-
-
-def _copy_tokenizer(base: Path, folder: Path) -> None:
-    for name in TOKENIZER_FILES:
-        if (base / name).exists():
-            shutil.copyfile(base / name, folder / name)
-
-
-def _write_generation_config(base: Path, folder: Path, renderer: Renderer) -> None:
-    """The base's generation settings with the turn-end tokens among the ends, so that replies stop."""
-    config = (
-        GenerationConfig.from_pretrained(base)
-        if (base / "generation_config.json").exists()
-        else GenerationConfig.from_model_config(_base_config(base))
-    )
-    ends = config.eos_token_id
-    known = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
-    config.eos_token_id = [
-        *renderer.turn_end_ids,
-        *(end for end in known if end not in renderer.turn_end_ids),
-    ]
-    if config.pad_token_id is None:
-        config.pad_token_id = renderer.pad_id
-    config.save_pretrained(folder)
-
-
-def _base_config(base: Path) -> Any:
-    from transformers import AutoConfig
-
-    return AutoConfig.from_pretrained(base, trust_remote_code=False)

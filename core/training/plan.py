@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.recipe import Recipe
-from core.training.rows import Row
+from core.training.rows import AnyRow
 
 BUDGETS = {"cpu": 1024, "cuda": 4096}
 """Tokens computed at once: on a CPU more takes memory and is hardly faster (`make bench`)."""
@@ -97,11 +97,11 @@ def _neighbours(similar: Sequence[int], size: int, first: int, seed: int, epoch:
     return [row for group in ([begun], shuffled, last) for part in group for row in part]
 
 
-def steps_of(recipe: Recipe, rows: Sequence[Row]) -> Plan:
+def steps_of(recipe: Recipe, rows: Sequence[AnyRow]) -> Plan:
     """The steps of a recipe over its rows."""
     similar = None
     if recipe.value("row_order") == "similar":
-        similar = sorted(range(len(rows)), key=lambda row: rows[row].ids.astype(">u4").tobytes())
+        similar = sorted(range(len(rows)), key=lambda row: rows[row].key)
     return make_plan(
         len(rows),
         recipe.value("batch_size") * recipe.value("accumulation"),

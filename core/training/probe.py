@@ -11,25 +11,27 @@ import json
 import math
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.errors import FinetuiError
 from core.recipe import Recipe, dump, parse
-from core.training.inputs import WATCHED_PROMPTS
+from core.training.cutting import AnyPack, cut
+from core.training.inputs import WATCHED_PROMPTS, prompt_of
 from core.training.plan import choose_budget, report_interval, steps_of
-from core.training.rows import Row
-from core.training.tree import Pack, packs
+from core.training.rows import AnyRow, Labelled
 from core.work import Estimate, TimePlan
 
 if TYPE_CHECKING:
     import torch
 
-    from core.data.rendering import Renderer
+    from core.training.setting_up import Ready
 
 ENOUGH_S = 4.0
 REPLY_TOKENS = 6
@@ -118,24 +120,29 @@ def measure(recipe: Recipe, device: str) -> Speeds:
     prepare_to_compute()
     import torch
 
+    from core.data.rendering import Renderer
     from core.training import adapters, evaluation
-    from core.training.dataset import pack_tensors
+    from core.training.base_model import template_text
     from core.training.estimate import measure as measure_rows
-    from core.training.inputs import Prompt
-    from core.training.loss import PackLoss
+    from core.training.tasks import reads_conversations
 
     place = adapters.use_device(device)
     precision = adapters.choose_precision(recipe, place)
-    model, renderer = _loaded(recipe, place, precision)
-    made = _packs(recipe, measure_rows(recipe, renderer).kept, place.type, adapters.long_from(model))
+    folder, task = _folder(recipe), recipe.value("task")
+    renderer = Renderer.from_folder(folder, template_text(recipe), conversations=reads_conversations(task))
+    rows = measure_rows(recipe, renderer).kept
+    ready = _ready(recipe, folder, place, precision, renderer.pad_id, rows)
+    model, objective = ready.model, ready.objective
+    long_from = adapters.long_from(model)
+    made = _packs(recipe, rows, place.type, long_from)
     optimizer = torch.optim.AdamW([item for item in model.parameters() if item.requires_grad])
-    loss = PackLoss(model)
     autocast = torch.autocast(place.type, adapters.DTYPES[precision], enabled=precision != "fp32")
 
-    def train(pack: Pack) -> float:
+    def train(pack: AnyPack) -> float:
+        batch = objective.tensors(pack, place)
         with autocast:
-            value = loss.summed(pack_tensors(pack, place))
-        (value / float(pack.weights.sum())).backward()
+            value = objective.summed(batch)
+        (value / batch["weight"]).backward()
         optimizer.step()
         optimizer.zero_grad()
         return float(value.item())  # waits for a GPU
@@ -146,14 +153,16 @@ def measure(recipe: Recipe, device: str) -> Speeds:
     tokens, spent = 0, 0.0
     for pack in chain([first], made):
         spent += _timed(partial(train, pack))
-        tokens += len(pack.ids)
+        tokens += pack.computed
         if spent > ENOUGH_S:
             break
     with evaluation.measuring(model), autocast:
-        evaluate_s = _timed(lambda: loss.summed(pack_tensors(first, place)).item())
-    prompts = [Prompt.of("Hello")] * WATCHED_PROMPTS
-    reply_s = _timed(lambda: evaluation.greedy_replies(model, renderer, prompts, REPLY_TOKENS, place))
-    return Speeds(start_s, tokens / spent, len(first.ids) / evaluate_s, reply_s / REPLY_TOKENS, tokens)
+        evaluate_s = _timed(lambda: objective.measure([objective.tensors(first, place)]))
+    reply_s = 0.0
+    if task != "classification":
+        prompts = [prompt_of(task, "Hello")] * WATCHED_PROMPTS
+        reply_s = _timed(lambda: evaluation.greedy_replies(model, renderer, prompts, REPLY_TOKENS, place))
+    return Speeds(start_s, tokens / spent, first.computed / evaluate_s, reply_s / REPLY_TOKENS, tokens)
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -162,31 +171,38 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _loaded(recipe: Recipe, place: torch.device, precision: str) -> tuple[Any, Renderer]:
-    """The model as a run trains it, and its renderer."""
+def _folder(recipe: Recipe) -> Path:
     from core.catalog.fetch import resolve
-    from core.data.rendering import Renderer
-    from core.training import adapters
-    from core.training.base_model import template_text
-    from core.training.fused_layers import fuse
 
     folder = resolve(recipe.model, recipe.model_revision).folder
     if folder is None:
         raise ProbeError(
             f"{recipe.model} is not on this machine.", "", f"`finetui models fetch {recipe.model}` gets it."
         )
-    model = adapters.add_lora(adapters.load_base(folder, precision, place), recipe)
-    fuse(model)
+    return folder
+
+
+def _ready(
+    recipe: Recipe, folder: Path, place: torch.device, precision: str, pad_id: int, rows: Sequence[AnyRow]
+) -> Ready:
+    """The model as a run trains it."""
+    from core.training.setting_up import set_up
+
+    count = 1 + max((row.label for row in rows if isinstance(row, Labelled)), default=-1)
+    labels = [str(number) for number in range(count)]
+    with tempfile.TemporaryDirectory() as scratch:
+        ready = set_up(recipe, folder, precision, place, labels, pad_id, Path(scratch) / "first.safetensors")
     if recipe.value("gradient_checkpointing"):
-        model.activation_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
-    return model.train(), Renderer.from_folder(folder, template_text(recipe))
+        ready.model.activation_checkpointing_enable({"use_reentrant": False})
+        ready.model.enable_input_require_grads()
+    ready.model.train()
+    return ready
 
 
-def _packs(recipe: Recipe, rows: Sequence[Row], device: str, long_from: int | None) -> Iterator[Pack]:
+def _packs(recipe: Recipe, rows: Sequence[AnyRow], device: str, long_from: int | None) -> Iterator[AnyPack]:
     """The packs of the first epoch, in order."""
     for step in steps_of(recipe.model_copy(update={"epochs": 1.0, "max_steps": None}), rows).steps:
-        yield from packs([rows[row] for row in step], choose_budget(recipe, device), long_from)
+        yield from cut([rows[row] for row in step], choose_budget(recipe, device), long_from)
 
 
 if __name__ == "__main__":

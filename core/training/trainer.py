@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,17 @@ from core.data.rendering import Renderer
 from core.errors import FinetuiError
 from core.events import Checkpointed, Evaluated, Sampled, Step, Warned
 from core.recipe import Recipe
-from core.training import evaluation
+from core.training import evaluation, optimisers
 from core.training.conductor import Conductor
 from core.training.dataset import Steps, whole_step
+from core.training.dials import Dials
 from core.training.disk import is_disk_full
 from core.training.grace import Grace
-from core.training.inputs import Prompt
-from core.training.loss import PackLoss
+from core.training.inputs import Prompt, prompt_of
 from core.training.memory import is_out_of_memory, memory_in_use
+from core.training.objectives import Objective
 from core.training.rows import Rows
+from core.training.saving import Keeper
 from core.training.surroundings import RandomState, write_surroundings
 from core.work import Run
 
@@ -75,7 +77,8 @@ class StepTrainer(Trainer):
         recipe: Recipe,
         run: Run,
         watch: Watch,
-        add_model_facts: Callable[[Path], None],
+        objective: Objective,
+        keeper: Keeper,
     ) -> None:
         self.conductor = Conductor(recipe, run, len(steps))
         super().__init__(
@@ -88,10 +91,10 @@ class StepTrainer(Trainer):
         self.recipe = recipe
         self.run = run
         self.watch = watch
-        self.add_model_facts = add_model_facts
+        self.objective = objective
+        self.keeper = keeper
         self.last_evaluation: evaluation.Measured | None = None
         self.last_checkpoint: Path | None = None
-        self._pack_loss = PackLoss(model)
         self._step_tokens = (0, 0)
         self._step_started = 0.0
         self._before_step: RandomState | None = None
@@ -100,10 +103,24 @@ class StepTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(self.plan_steps)
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The recipe's optimiser; those that the Trainer has no name for are made here."""
+        self.optimizer: torch.optim.Optimizer | None
+        if self.optimizer is None:
+            rate, decay = self.args.learning_rate, self.args.weight_decay
+            ratio = self.recipe.value("lora_plus_ratio")
+            if self.recipe.value("optimizer") == "muon":
+                self.optimizer = optimisers.make_muon(self.model, rate, decay)
+            elif ratio != 1:
+                kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+                self.optimizer = optimisers.make_lora_plus(self.model, kind, options, ratio, decay)
+        made: torch.optim.Optimizer = super().create_optimizer(model)
+        return made
+
     def training_step(
         self, model: Any, inputs: list[dict[str, Any]], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Forward and backward of all packs of a step, its loss averaged over all its trained tokens.
+        """Forward and backward of all packs of a step, its loss averaged over all that it learns.
 
         When memory runs out, the step is begun anew with half as much at once.
 
@@ -135,12 +152,12 @@ class StepTrainer(Trainer):
 
     def _through(self, inputs: list[dict[str, Any]]) -> torch.Tensor | None:
         """All packs forward and backward; the mean loss, or None when memory ran out on the way."""
-        trained = sum(batch["trained"] for batch in inputs)
+        weight = sum(batch["weight"] for batch in inputs)
         total = torch.zeros((), device=self.args.device)
         try:
             for batch in inputs:
                 with self.compute_loss_context_manager():
-                    loss = self._pack_loss.summed(self._prepare_inputs(batch)) / trained
+                    loss = self.objective.summed(self._prepare_inputs(batch)) / weight
                 self.accelerator.backward(loss)
                 total += loss.detach()
         except (RuntimeError, MemoryError) as error:
@@ -193,7 +210,8 @@ class StepTrainer(Trainer):
             )
         if self.conductor.sample_now is not None:
             asked, self.conductor.sample_now = self.conductor.sample_now, None
-            self.sample([Prompt.of(text, self.watch.system) for text in asked] or self.watch.prompts)
+            task = self.recipe.value("task")
+            self.sample([prompt_of(task, text, self.watch.system) for text in asked] or self.watch.prompts)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Loss on the validation rows and sample replies, as events."""
@@ -210,6 +228,7 @@ class StepTrainer(Trainer):
                     rows=measured.rows,
                     trained_tokens=measured.trained_tokens,
                     duration_s=measured.duration_s,
+                    metrics=measured.metrics,
                 )
             )
         self.sample(self.watch.prompts)
@@ -222,7 +241,12 @@ class StepTrainer(Trainer):
         while True:
             try:
                 return evaluation.evaluate(
-                    self.model, self.watch.rows, budget, self.args.device, self.plan_steps.long_from
+                    self.model,
+                    self.objective,
+                    self.watch.rows,
+                    budget,
+                    self.args.device,
+                    self.plan_steps.long_from,
                 )
             except (RuntimeError, MemoryError) as error:
                 if budget <= SMALLEST_BUDGET or not is_out_of_memory(error):
@@ -232,7 +256,7 @@ class StepTrainer(Trainer):
 
     def sample(self, prompts: Sequence[Prompt]) -> None:
         """Greedy replies to some prompts, as events."""
-        if not prompts:
+        if not prompts or self.recipe.value("task") == "classification":
             return
         replies = evaluation.greedy_replies(
             self.model, self.watch.renderer, prompts, self.watch.reply_tokens, self.args.device
@@ -252,7 +276,7 @@ class StepTrainer(Trainer):
         """After `StepDropped`: keep what the last finished step left, and be done."""
         step = self.state.global_step
         dropped = self._before_step is not None
-        self.conductor.take_requests(self.control)
+        self.conductor.take_requests(self.control, step)
         if self._before_step is not None:
             self._before_step.restore()
             self.model.zero_grad()
@@ -288,21 +312,33 @@ class StepTrainer(Trainer):
         self.grace.save_s = time.monotonic() - started
         size = sum(item.stat().st_size for item in path.iterdir())
         self.run.emit(Checkpointed(step=step, path=str(path.relative_to(self.run.directory)), bytes=size))
-        self.run.prune_checkpoints(self.recipe.value("keep_checkpoints"))
+        best = self.state.best_global_step if self.recipe.value("keep_best") else None
+        self.run.prune_checkpoints(self.recipe.value("keep_checkpoints"), best)
 
     def _write_checkpoint(self, folder: Path) -> None:
-        self.save_adapter(folder)
+        self.keeper.save(folder)
+        self.conductor.dials.save(folder)
         self._save_optimizer_and_scheduler(str(folder))
         self._save_scaler(str(folder))
         self._save_rng_state(str(folder))
         write_surroundings(folder, self.args.device, self.plan_steps.budget)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
-    def save_adapter(self, folder: Path) -> None:
-        """Adapter, tokenizer, template and generation settings: all that is needed to use it on its base."""
-        self.model.save_pretrained(folder, safe_serialization=True)
-        (folder / "README.md").unlink()  # peft's empty form of a model card
-        self.add_model_facts(folder)
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self.conductor.dials = Dials.load(Path(resume_from_checkpoint)) or self.conductor.dials
+        if not self.keeper.load(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def take_best(self) -> float | None:
+        """Put the best checkpoint's weights in place of the last ones; its loss, or None where the last are the best
+        or its checkpoint could not be written."""
+        best = self.state.best_global_step
+        folder = self.run.directory / "checkpoints" / f"step-{best}"
+        if best in (None, self.state.global_step) or not folder.exists():
+            return None
+        self._load_from_checkpoint(str(folder))
+        loss: float | None = self.state.best_metric
+        return loss
 
     def _warn_of_full_disk(self, step: int) -> None:
         free = shutil.disk_usage(self.run.directory).free

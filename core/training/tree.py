@@ -47,6 +47,8 @@ class Pack:
         predictors: tokens whose hidden state predicts a trained token, int64, shape (targets,), ascending.
         targets: the tokens they predict, int64, shape (targets,).
         weights: how many rows learn each of them, float32, shape (targets,).
+        row_of: for each token that a row learns the row, as given, int64, shape (learned tokens of the rows,).
+        target_of: and the number of its target.
         rows: how many there are.
         row_tokens: tokens of the rows one by one, as against `len(ids)` that are computed.
     """
@@ -57,8 +59,28 @@ class Pack:
     predictors: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
+    row_of: np.ndarray
+    target_of: np.ndarray
     rows: int
     row_tokens: int
+
+    @property
+    def computed(self) -> int:
+        return len(self.ids)
+
+    @property
+    def predicting(self) -> int:
+        return len(self.predictors)
+
+    def row_lengths(self) -> np.ndarray:
+        """For each token how long its row is, the longest where it has several; float32, shape (tokens,)."""
+        longest = [item.depth + item.end - item.start for item in self.segments]
+        for number in range(len(self.segments) - 1, -1, -1):
+            parent = self.segments[number].parent
+            if parent >= 0:
+                longest[parent] = max(longest[parent], longest[number])
+        sizes = [item.end - item.start for item in self.segments]
+        return np.repeat(np.array(longest, dtype=np.float32), sizes)
 
     def path(self, segment: int) -> list[int]:
         """The segments from the root to a segment, itself included."""
@@ -100,6 +122,17 @@ def _groups(rows: Sequence[Row], budget: int, share: bool, whole: bool) -> list[
     pairs = zip(inputs, inputs[1:], strict=False)
     shared = [0, *(max(0, common_prefix(one, two) - (MIN_SHARED - 1)) if share else 0 for one, two in pairs)]
     sizes = [len(ids) for ids in inputs]
+    return [ordered[part] for part in balanced(sizes, shared, budget)]
+
+
+def balanced(sizes: Sequence[int], shared: Sequence[int], budget: int) -> list[slice]:
+    """Parts of a sequence, as few as the budget allows, of much the same size.
+
+    Args:
+        sizes: tokens of each item.
+        shared: how many of them the item before has too.
+        budget: tokens of a part at most; an item of more is a part of its own.
+    """
     starts = _cut(sizes, shared, budget)
     fewest, least = len(starts), 0
     while least + 1 < budget:
@@ -109,8 +142,8 @@ def _groups(rows: Sequence[Row], budget: int, share: bool, whole: bool) -> list[
             least = middle
         else:
             starts, budget = tried, middle
-    ends = [*starts[1:], len(ordered)]
-    return [ordered[start:end] for start, end in zip(starts, ends, strict=True)]
+    ends = [*starts[1:], len(sizes)]
+    return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
 
 
 def _cut(sizes: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
@@ -127,7 +160,15 @@ def _cut(sizes: Sequence[int], shared: Sequence[int], budget: int) -> list[int]:
 
 def _sorted(rows: Sequence[Row], whole: bool) -> list[Row]:
     """Rows in the order of their tokens: big-endian bytes sort as the numbers do."""
-    return sorted(rows, key=lambda row: [ids.astype(">u4").tobytes() for ids in (row.inputs(whole), row.ids)])
+    return [rows[number] for number in _order(rows, whole)]
+
+
+def _order(rows: Sequence[Row], whole: bool) -> list[int]:
+    def key(number: int) -> list[bytes]:
+        row = rows[number]
+        return [row.inputs(whole).astype(">u4").tobytes(), row.key]
+
+    return sorted(range(len(rows)), key=key)
 
 
 def common_prefix(one: np.ndarray, two: np.ndarray) -> int:
@@ -145,15 +186,16 @@ def make_pack(rows: Sequence[Row], share: bool = True, whole: bool = False) -> P
         share: merge common beginnings.
         whole: compute what follows the last trained token too, though nothing is learned from it.
     """
-    return _Builder(_sorted(rows, whole), share, whole).pack()
+    return _Builder(rows, _order(rows, whole), share, whole).pack()
 
 
 class _Builder:
     """Lays out one pack: `_place` walks the sorted rows from common beginnings to single rows."""
 
-    def __init__(self, rows: list[Row], share: bool, whole: bool) -> None:
-        self.rows = rows
-        self.inputs = [row.inputs(whole) for row in rows]
+    def __init__(self, rows: Sequence[Row], order: list[int], share: bool, whole: bool) -> None:
+        self.order = order
+        self.rows = [rows[number] for number in order]
+        self.inputs = [row.inputs(whole) for row in self.rows]
         pairs = zip(self.inputs, self.inputs[1:], strict=False)
         self.common = [common_prefix(one, two) if share else 0 for one, two in pairs]
         self.segments: list[Segment] = []
@@ -164,14 +206,17 @@ class _Builder:
     def pack(self) -> Pack:
         self._place(0, len(self.rows), 0, -1, np.zeros(0, dtype=np.int64))
         positions = [np.arange(item.depth, item.depth + item.end - item.start) for item in self.segments]
-        predictors, targets, weights = self._scores()
+        pairs, row_of = self._learned()
+        unique, target_of, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
         return Pack(
             ids=np.concatenate(self.ids).astype(np.int64),
             positions=np.concatenate(positions).astype(np.int64),
             segments=tuple(self.segments),
-            predictors=predictors,
-            targets=targets,
-            weights=weights,
+            predictors=unique[:, 0],
+            targets=unique[:, 1],
+            weights=counts.astype(np.float32),
+            row_of=row_of,
+            target_of=target_of.reshape(-1),
             rows=len(self.rows),
             row_tokens=sum(len(row.ids) for row in self.rows),
         )
@@ -206,11 +251,11 @@ class _Builder:
         self.length = end
         return len(self.segments) - 1, longer
 
-    def _scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Each (predicting token, token to learn) once, with the number of rows that learn it there."""
-        pairs = []
-        for row, place in zip(self.rows, self.places, strict=True):
+    def _learned(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each (predicting token, token to learn) of each row, and the row as it was given."""
+        pairs, row_of = [], []
+        for number, row, place in zip(self.order, self.rows, self.places, strict=True):
             learned = np.flatnonzero(row.trained[1:]) + 1
             pairs.append(np.stack([place[learned - 1], row.ids[learned].astype(np.int64)], axis=1))
-        unique, counts = np.unique(np.concatenate(pairs), axis=0, return_counts=True)
-        return unique[:, 0], unique[:, 1], counts.astype(np.float32)
+            row_of.append(np.full(len(learned), number, dtype=np.int64))
+        return np.concatenate(pairs), np.concatenate(row_of)

@@ -29,9 +29,9 @@ from core.recipe import Recipe, build
 from core.training import adapters
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
-from core.training.fused_layers import fuse
 from core.training.plan import choose_budget, make_plan
-from core.training.rows import Rows, make_rows
+from core.training.rows import Example, Rows, make_rows
+from core.training.setting_up import set_up
 from core.training.trainer import StepTrainer, Watch
 from core.work import Request
 
@@ -84,7 +84,7 @@ def load_rows(data: Path, count: int, instruction: int, renderer: Renderer, leng
             rows.append(replace(item, messages=(system, *item.messages)) if instruction else item)
     rendered = [item for item in renderer.render_many(rows) if isinstance(item, Rendered)]
     assert len(rendered) == len(rows)
-    return make_rows(rendered, length)
+    return make_rows([Example((item,)) for item in rendered], length)
 
 
 def flops_of_token(model: Any, trained_share: float) -> float:
@@ -99,10 +99,10 @@ def measure(recipe: Recipe, rows: Rows, renderer: Renderer, folder: Path) -> dic
     """Train one epoch and time its steps."""
     run: Any = Recorded(folder)
     torch.manual_seed(0)
-    model = adapters.add_lora(adapters.load_base(Path(recipe.model), "fp32", torch.device("cpu")), recipe)
-    fuse(model)
+    ready = set_up(recipe, Path(recipe.model), "fp32", torch.device("cpu"), (), 0, folder / "first_values")
+    model = ready.model
     plan = make_plan(len(rows.rows), recipe.value("batch_size"), 1.0, None, 0)
-    steps = Steps(rows, plan, choose_budget(recipe, "cpu"), adapters.long_from(model))
+    steps = Steps(rows, plan, choose_budget(recipe, "cpu"), ready.objective.tensors, adapters.long_from(model))
     trainer = StepTrainer(
         model=model,
         args=training_arguments(recipe, len(plan.steps), "fp32", folder, cpu=True),
@@ -110,7 +110,8 @@ def measure(recipe: Recipe, rows: Rows, renderer: Renderer, folder: Path) -> dic
         recipe=recipe,
         run=run,
         watch=Watch(Rows((), 0, 0), (), renderer, 1, ""),
-        add_model_facts=lambda _: None,
+        objective=ready.objective,
+        keeper=Any,  # nothing is kept
     )
     trainer._save_checkpoint = lambda *_: None  # type: ignore[method-assign] # saving is not what is timed
     before = matrix_gflops()
@@ -120,7 +121,7 @@ def measure(recipe: Recipe, rows: Rows, renderer: Renderer, folder: Path) -> dic
     seconds = sum(event.duration_s for event in done)
     computed = sum(batch["computed"] for step in range(len(steps)) for batch in steps[step])
     gflops = (before + after) / 2
-    flops = flops_of_token(model, rows.trained_tokens / computed)
+    flops = flops_of_token(model, rows.learned / computed)
     return {
         "rows": len(rows.rows),
         "real_tokens": rows.tokens,

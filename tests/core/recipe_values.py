@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hypothesis import strategies as some
 
-from core.recipe import FieldInfo, fields
+from core.recipe import FieldInfo, RecipeError, build, fields
 
 BASE: dict[str, Any] = {"model": "smollm2-135m-instruct", "data": "train.jsonl"}
+BESIDE: dict[str, dict[str, Any]] = {
+    "beta": {"task": "dpo"},
+    "early_stopping": {"validation": "validation.jsonl"},
+    "keep_best": {"validation": "validation.jsonl"},
+}
+"""What some fields need beside them."""
 LARGE = 10**9
 
 words = some.text(some.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20).filter(
@@ -55,6 +62,7 @@ def value_of(item: FieldInfo) -> some.SearchStrategy[Any]:
             some.just("all-linear"),
             some.lists(words.filter(lambda word: word != "all-linear"), min_size=1, max_size=3),
         ),
+        "modules_to_save": some.lists(words, min_size=1, max_size=2),
         "sample_prompts": some.lists(words, max_size=3),
         "validation": paths,
     }
@@ -92,6 +100,16 @@ def recipe_contents(draw: some.DrawFn) -> dict[str, Any]:
     content: dict[str, Any] = draw(
         some.fixed_dictionaries({"model": words, "data": sources}, optional=optional)
     )
-    if "validation" in content:
-        content.pop("validation_fraction", None)
+    while (named := _named_by_a_rule(content)) is not None:
+        content.pop(named)
     return content
+
+
+def _named_by_a_rule(content: dict[str, Any]) -> str | None:
+    """A set field that a rule about several of them names, or None where none is broken."""
+    try:
+        build(content)
+    except RecipeError as error:
+        names = re.findall(r"`(\w+)`", error.problems[0][1])
+        return next(name for name in reversed(names) if name in content)
+    return None

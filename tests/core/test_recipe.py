@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 from core.recipe import FieldInfo, Recipe, RecipeError, build, dump, field, fields, load, parse
 from core.source import Source
 from tests.core import recipe_values
-from tests.core.recipe_values import BASE, recipe_contents
+from tests.core.recipe_values import BASE, BESIDE, recipe_contents
 
 NUMBERS = [item for item in fields() if item.kind in ("int", "float")]
 
@@ -37,6 +37,45 @@ def problem(text: str) -> str:
 # The table
 
 
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"method": "full", "rank": 4}, ["method", "rank"]),
+        ({"method": "ia3", "dora": True}, ["method", "dora"]),
+        ({"method": "full", "quantization": "nf4"}, ["method", "quantization"]),
+        ({"quantization": "int8", "init": "pissa"}, ["quantization", "init"]),
+        ({"method": "full", "modules_to_save": ["lm_head"]}, ["method", "modules_to_save"]),
+        ({"dora": True, "init": "pissa"}, ["init", "dora"]),
+        ({"loss": "dft", "label_smoothing": 0.1}, ["loss", "label_smoothing"]),
+        ({"loss": "dft", "task": "dpo"}, ["task", "loss"]),
+        ({"label_smoothing": 0.1, "task": "orpo"}, ["task", "label_smoothing"]),
+        ({"beta": 0.2}, ["task", "beta"]),
+        ({"neftune_alpha": 5, "task": "classification"}, ["task", "neftune_alpha"]),
+        ({"sample_prompts": ["a"], "task": "classification"}, ["task", "sample_prompts"]),
+        ({"chat_template": "a.jinja", "task": "completion"}, ["task", "chat_template"]),
+        ({"keep_best": True}, ["keep_best", "validation_fraction"]),
+        ({"early_stopping": 2}, ["early_stopping", "validation_fraction"]),
+        ({"optimizer": "muon", "lora_plus_ratio": 4}, ["optimizer", "lora_plus_ratio"]),
+    ],
+    ids=str,
+)
+def test_settings_that_do_nothing_together_are_refused_by_name(
+    content: dict[str, Any], named: list[str]
+) -> None:
+    (sentence,) = sentences({**BASE, **content})
+    assert all(f"`{name}`" in sentence for name in named)
+
+
+def test_the_default_learning_rate_follows_method_and_task() -> None:
+    def rate(**content: Any) -> float:
+        return float(build({**BASE, **content}).value("learning_rate"))
+
+    assert rate() == 2e-4
+    assert rate(method="full") == rate() / 10
+    assert rate(task="dpo") < rate(task="orpo") < rate(task="classification") == rate()
+    assert rate(method="full", learning_rate=1e-3) == 1e-3
+
+
 def test_every_field_has_help_a_group_and_words_for_what_it_takes() -> None:
     for item in fields():
         assert item.help, item.name
@@ -51,7 +90,8 @@ def test_every_local_default_is_one_the_recipe_takes() -> None:
         value = Recipe.model_validate(BASE).value(item.name)
         unset_by_default = item.name == "validation_fraction"  # 0 is no split, said by leaving it out
         if value is not None and not item.required and not unset_by_default:
-            assert getattr(build({**BASE, item.name: value}), item.name) == value
+            beside = BESIDE.get(item.name, {})
+            assert getattr(build({**BASE, **beside, item.name: value}), item.name) == value
 
 
 @pytest.mark.parametrize("item", NUMBERS, ids=lambda item: item.name)
@@ -59,7 +99,7 @@ def test_every_local_default_is_one_the_recipe_takes() -> None:
 def test_the_table_s_ranges_are_those_that_hold(item: FieldInfo, data: some.DataObject) -> None:
     inside, outside = recipe_values.inside(item), recipe_values.outside(item)
     value = data.draw(inside)
-    assert getattr(build({**BASE, item.name: value}), item.name) == value
+    assert getattr(build({**BASE, **BESIDE.get(item.name, {}), item.name: value}), item.name) == value
     wrong = data.draw(outside)
     (sentence,) = sentences({**BASE, item.name: wrong})
     assert sentence == f"`{item.name}` is {wrong!r}; expected {item.expected}."

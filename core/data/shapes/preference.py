@@ -27,8 +27,10 @@ def read_preference(value: dict[str, Any], row: Complaints, _: Mapping[str, str]
         chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
     if not row.failed:
         _compare(chosen, rejected, row)
-    turns = (*system_turn(value, row), *prompt, *chosen)
-    return made(row, "preference", turns, rejected=rejected, tools=schemas(value, row))
+    before = (*system_turn(value, row), *prompt)
+    tools = schemas(value, row)
+    turns = (*before, *chosen)
+    return made(row, "preference", turns, rejected=rejected, prompt_turns=len(before), tools=tools)
 
 
 def _prompt(value: dict[str, Any], row: Complaints) -> tuple[Message, ...]:

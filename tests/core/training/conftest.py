@@ -58,8 +58,8 @@ class FolderRun:
     def publish_checkpoint(self, partial: Path, step: int) -> Path:
         return partial.rename(self.directory / "checkpoints" / f"step-{step}")
 
-    def prune_checkpoints(self, keep: int) -> None:
-        self.kept = keep
+    def prune_checkpoints(self, keep: int, spare: int | None = None) -> None:
+        self.kept = keep, spare
 
     def partial_model(self) -> Path:
         folder = self.directory / ".model"

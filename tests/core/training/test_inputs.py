@@ -55,7 +55,7 @@ def test_columns_are_read_the_same_from_every_kind_of_file(
 
     record = tmp_path / "sources.json"
     (file,) = freeze_files(recipe, record).training
-    found = [[message.content for message in row.messages] for row in conversations(file)]
+    found = [[message.content for message in row.messages] for row in conversations(file, "chat")]
     assert found == [list(pair) for pair in PAIRS]
     path.unlink()  # what was frozen is enough to go on
     inputs = gather(recipe, freeze_files(recipe, record), Renderer.from_folder(tiny_model))

@@ -80,12 +80,12 @@ def events(run: str) -> list[Any]:
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most: int, calls: list[int]) -> None:
-    """Packs of more tokens than `most` don't fit from the seventh pack on."""
+    """Packs of more tokens than `most` don't fit from the fourth pack on."""
     summed = PackLoss.summed
 
     def limited(self: PackLoss, batch: dict[str, Any]) -> torch.Tensor:
         calls.append(batch["computed"])
-        if len(calls) > 6 and batch["computed"] > most and torch.is_grad_enabled():
+        if len(calls) > 3 and batch["computed"] > most and torch.is_grad_enabled():
             raise RuntimeError(NO_MEMORY)
         return summed(self, batch)
 

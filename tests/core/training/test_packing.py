@@ -210,7 +210,7 @@ def test_rows_of_different_rope_scale_in_one_pack_would_be_wrong() -> None:
 def test_the_proof_before_a_run_passes_and_catches_what_packing_leaves_out(model: Any) -> None:
     loss = PackLoss(model)
     loss.prove(make_rows()[:2])
-    head = loss._head
+    head = loss.head
     original = head.forward
     head.forward = lambda hidden: original(hidden) * 1.5  # a head with a scale of its own
     try:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from core.backends.local import LocalBackend
 from core.recipe import Recipe
-from core.training import adapters
+from core.training import adapters, methods
 from tests.core.training import reference
 from tests.core.training.conftest import FolderRun
 
@@ -55,14 +55,14 @@ def test_equals_the_reference_loop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = make_recipe(rank=4, **changes)
-    add_lora = adapters.add_lora
+    prepare = methods.prepare
 
     def filled(model: Any, recipe: Recipe) -> Any:
-        tuned = add_lora(model, recipe)
+        tuned = prepare(model, recipe)
         reference.fill_b(tuned, 0.05)
         return tuned
 
-    monkeypatch.setattr(adapters, "add_lora", filled)
+    monkeypatch.setattr(methods, "prepare", filled)
     result = run(recipe, tmp_path / "run")
 
     settings = {"rows_per_step": 8, "schedule": "cosine", "seed": 42, **loop}

@@ -1,0 +1,117 @@
+"""Settings that do nothing together: a set field is used or refused by name, never passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from core.recipe_fields import RecipeFields
+
+LEARNING_RATES = {
+    ("lora", "sft"): 2e-4,
+    ("lora", "orpo"): 5e-5,
+    ("lora", "dpo"): 5e-6,
+    ("ia3", "sft"): 3e-3,
+    ("ia3", "orpo"): 1e-3,
+    ("ia3", "dpo"): 1e-4,
+    ("full", "sft"): 2e-5,
+    ("full", "orpo"): 5e-6,
+    ("full", "dpo"): 5e-7,
+}
+"""By method and task. Full fine-tuning wants a tenth of LoRA's (LoRA Without Regret, 2025); those of preferences with
+`full` are the published recipes' of zephyr (huggingface/alignment-handbook), LoRA's ten times as much; IA3's is of its
+paper (Liu et al., 2022), those with preferences are as much lower as LoRA's."""
+
+PREFERENCES = ("dpo", "orpo")
+WITH_TOKENS = ("chat", "completion")
+LORA_ONLY = ("rank", "alpha", "dropout", "rslora", "dora", "init", "lora_plus_ratio")
+
+
+class Rule(NamedTuple):
+    """One combination that does nothing: where it is so, and what is said."""
+
+    broken: Callable[[RecipeFields], bool]
+    sentence: str
+
+
+def learning_rate(recipe: RecipeFields) -> float:
+    """The recipe's learning rate, or the default of its method and task."""
+    task = recipe.task if recipe.task in PREFERENCES else "sft"
+    return recipe.learning_rate or LEARNING_RATES[recipe.method or "lora", task or "sft"]
+
+
+def broken_rules(recipe: RecipeFields) -> Iterator[str]:
+    """A sentence for each combination that can't be; it names the field to change last."""
+    if (recipe.method or "lora") != "lora":
+        for name in LORA_ONLY:
+            if getattr(recipe, name) is not None:
+                yield f"`method` is {recipe.method}, and LoRA's `{name}` is set; leave one out"
+    yield from (rule.sentence for rule in RULES if rule.broken(recipe))
+
+
+def _task(recipe: RecipeFields) -> str:
+    return recipe.task or "chat"
+
+
+RULES = (
+    Rule(
+        lambda it: it.validation is not None and it.validation_fraction is not None,
+        "`validation` and `validation_fraction` are both set; keep one",
+    ),
+    Rule(
+        lambda it: it.quantization is not None and it.method == "full",
+        "`method` is full, which trains the weights that `quantization` freezes; leave one out",
+    ),
+    Rule(
+        lambda it: it.quantization is not None and it.init == "pissa",
+        "`quantization` is set, and `init` needs the exact weights; leave one out",
+    ),
+    Rule(
+        lambda it: it.method == "full" and bool(it.modules_to_save),
+        "`method` is full, and `modules_to_save` are beside an adapter; name them in `target_modules`",
+    ),
+    Rule(
+        lambda it: it.dora is True and it.init == "pissa",
+        "`init` changes the weights whose directions `dora` trains; leave one out",
+    ),
+    Rule(
+        lambda it: it.optimizer == "muon" and it.lora_plus_ratio is not None,
+        "`optimizer` is muon, whose steps have one size, and `lora_plus_ratio` is set; leave one out",
+    ),
+    Rule(
+        lambda it: it.loss == "dft" and bool(it.label_smoothing),
+        "`loss` is dft, which has no `label_smoothing`; leave one out",
+    ),
+    Rule(
+        lambda it: it.loss == "dft" and _task(it) not in WITH_TOKENS,
+        "`task` trains no plain tokens, and `loss` is dft; leave one out",
+    ),
+    Rule(
+        lambda it: bool(it.label_smoothing) and _task(it) in PREFERENCES,
+        "`task` compares two answers, and `label_smoothing` is set; leave one out",
+    ),
+    Rule(
+        lambda it: it.beta is not None and _task(it) not in PREFERENCES,
+        "`task` compares no answers, so `beta` does nothing; leave it out",
+    ),
+    Rule(
+        lambda it: bool(it.neftune_alpha) and _task(it) not in WITH_TOKENS,
+        "`task` is neither chat nor completion, and `neftune_alpha` is set; leave it out",
+    ),
+    Rule(
+        lambda it: it.sample_prompts is not None and _task(it) == "classification",
+        "`task` is classification, which gives no replies to `sample_prompts`; leave them out",
+    ),
+    Rule(
+        lambda it: it.chat_template is not None and _task(it) in ("completion", "classification"),
+        "`task` renders no conversations, and `chat_template` is set; leave it out",
+    ),
+    Rule(
+        lambda it: (
+            (it.keep_best is True or it.early_stopping is not None)
+            and it.validation is None
+            and it.validation_fraction is None
+        ),
+        "`early_stopping` and `keep_best` need rows to measure on; set `validation_fraction`",
+    ),
+)

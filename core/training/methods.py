@@ -1,0 +1,142 @@
+"""What of a model is trained: an adapter of a recipe's kind put onto it, or its own weights set free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from core.recipe import Recipe
+from core.training.adapters import AdapterError
+from core.training.fused_lora import FusedLinear
+
+IA3_INPUTS = ("down_proj",)
+"""Layers whose input IA3 scales: what the MLP has made."""
+
+IA3_OUTPUTS = ("k_proj", "v_proj", "qkv_proj")
+"""Layers whose output IA3 scales: keys and values. A fused layer is scaled whole, queries too."""
+
+
+def prepare(model: Any, recipe: Recipe) -> Any:
+    """The model ready to be trained as a recipe has it, in eval mode; all weights but the trained ones are frozen.
+
+    Args:
+        model: as `adapters.load_base` loads it.
+        recipe: its settings of the group Method.
+
+    Raises:
+        AdapterError: a named module is not in the model, or it has fewer layers than named.
+    """
+    method = recipe.value("method")
+    if method == "full":
+        return _free(model, recipe).eval()
+    config = _lora(model, recipe) if method == "lora" else _ia3(model, recipe)
+    return _with_adapter(model, config, recipe).eval()
+
+
+def weights_precision(recipe: Recipe, precision: str) -> str:
+    """The number format that weights are loaded in: trained ones are float32, whatever is computed with."""
+    return "fp32" if recipe.value("method") == "full" else precision
+
+
+def _task_type(model: Any) -> str:
+    return "SEQ_CLS" if "SequenceClassification" in type(model).__name__ else "CAUSAL_LM"
+
+
+def _lora(model: Any, recipe: Recipe) -> Any:
+    from peft import LoraConfig
+
+    rank = recipe.value("rank")
+    layers = _last_layers(model, recipe)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=recipe.value("alpha") or 2 * rank,
+        lora_dropout=recipe.value("dropout"),
+        target_modules=recipe.value("target_modules"),
+        modules_to_save=recipe.modules_to_save,
+        layers_to_transform=layers,
+        layers_pattern=None if layers is None else "layers",
+        use_rslora=recipe.value("rslora"),
+        use_dora=recipe.value("dora"),
+        ensure_weight_tying=bool(recipe.modules_to_save),
+        task_type=_task_type(model),
+    )
+    if not recipe.quantization:  # a quantised layer is a kind of Linear too, but no plain product
+        config._register_custom_module({torch.nn.Linear: FusedLinear})
+    return config
+
+
+def _ia3(model: Any, recipe: Recipe) -> Any:
+    from peft import IA3Config
+
+    wanted = recipe.value("target_modules")
+    names = IA3_INPUTS + IA3_OUTPUTS if wanted == "all-linear" else tuple(wanted)
+    layers = _last_layers(model, recipe)
+    chosen = [
+        name
+        for name, _ in model.named_modules()
+        if name.rpartition(".")[2] in names and (layers is None or _layer_of(name) in layers)
+    ]
+    if not chosen:
+        raise _no_such_modules(model, recipe, f"None of its modules is called {', '.join(names)}.")
+    return IA3Config(
+        target_modules=chosen,
+        feedforward_modules=[name for name in chosen if name.rpartition(".")[2] in IA3_INPUTS],
+        modules_to_save=recipe.modules_to_save,
+        task_type=_task_type(model),
+    )
+
+
+def _with_adapter(model: Any, config: Any, recipe: Recipe) -> Any:
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise _no_such_modules(model, recipe, str(error).splitlines()[0]) from error
+
+
+def _no_such_modules(model: Any, recipe: Recipe, cause: str) -> AdapterError:
+    leaves = {name.rpartition(".")[2] for name, part in model.named_modules() if hasattr(part, "weight")}
+    return AdapterError(
+        f"`target_modules` {recipe.value('target_modules')!r} does not fit the model.",
+        cause,
+        f"Use `all-linear`, or names out of: {', '.join(sorted(leaves))}.",
+    )
+
+
+def _free(model: Any, recipe: Recipe) -> Any:
+    """The model with the wanted weights free to be trained, the head of a classifier always among them."""
+    targets, layers = recipe.value("target_modules"), _last_layers(model, recipe)
+    head = {id(item) for item in getattr(model, "score", torch.nn.Identity()).parameters()}
+    for name, parameter in model.named_parameters():
+        module = name.rpartition(".")[0]
+        named = targets == "all-linear" or any(
+            module == item or module.endswith(f".{item}") for item in targets
+        )
+        within = layers is None or _layer_of(name) in layers
+        parameter.requires_grad_((named and within) or id(parameter) in head)
+    if not any(item.requires_grad for item in model.parameters() if id(item) not in head):
+        raise _no_such_modules(model, recipe, "No weight of the model has one of these names.")
+    return model
+
+
+def _last_layers(model: Any, recipe: Recipe) -> list[int] | None:
+    """Numbers of the decoder layers that are adapted or trained; None for all of the model."""
+    if recipe.last_layers is None:
+        return None
+    count = model.config.get_text_config().num_hidden_layers
+    if recipe.last_layers > count:
+        raise AdapterError(
+            f"`last_layers` is {recipe.last_layers}; the model has {count} layers.",
+            "",
+            f"Use {count} at most, or leave it out.",
+        )
+    return list(range(count - recipe.last_layers, count))
+
+
+def _layer_of(name: str) -> int:
+    """The number of the decoder layer a module is in; -1 outside of them."""
+    _, _, rest = name.partition("layers.")
+    number = rest.partition(".")[0]
+    return int(number) if number.isdecimal() else -1

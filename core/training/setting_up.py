@@ -1,0 +1,80 @@
+"""The model of a recipe, loaded and ready to be trained, with the objective of its task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.recipe import Recipe
+from core.training import adapters, methods
+from core.training.fused_layers import fuse
+from core.training.loss import PackLoss
+from core.training.objectives import Objective, make_objective
+from core.training.pissa import Pissa
+from core.training.rows import AnyRow, Pair, Row
+from core.training.tree import MIN_SHARED
+
+PROOF_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What training works on.
+
+    Args:
+        model: with its adapter, or with its own weights set free.
+        objective: of the recipe's task.
+        pissa: where the adapter begins with it.
+    """
+
+    model: Any
+    objective: Objective
+    pissa: Pissa | None
+
+
+def set_up(
+    recipe: Recipe,
+    folder: Path,
+    precision: str,
+    device: torch.device,
+    labels: Sequence[str],
+    pad_id: int,
+    record: Path,
+) -> Ready:
+    """Load a base model and make it ready.
+
+    Args:
+        recipe: checked.
+        folder: the base model.
+        precision: fp32, bf16 or fp16, of the computation.
+        device: where it goes.
+        labels: of the classes, where the task has them.
+        pad_id: token to fill texts up with.
+        record: where PiSSA's first values are or will be.
+    """
+    weights = methods.weights_precision(recipe, precision)
+    base = adapters.load_base(folder, weights, device, recipe.quantization, labels)
+    base.config.get_text_config().pad_token_id = pad_id
+    model = methods.prepare(base, recipe)
+    pissa = Pissa(model, record) if recipe.value("init") == "pissa" else None
+    if recipe.value("method") == "lora" and not labels:
+        fuse(model)
+    return Ready(model, make_objective(recipe, model), pissa)
+
+
+def prove(model: Any, rows: Sequence[AnyRow]) -> None:
+    """Hold packs of a model's own rows against its forward pass; see `PackLoss.prove`."""
+    one, two = (row.chosen if isinstance(row, Pair) else row for row in (rows[0], rows[-1]))
+    if isinstance(one, Row) and isinstance(two, Row):
+        PackLoss(model).prove(_proof_rows(one.ids, two.ids))
+
+
+def _proof_rows(one: np.ndarray, two: np.ndarray) -> list[Row]:
+    """Two short rows that begin alike."""
+    both = [one[: PROOF_TOKENS + MIN_SHARED], np.concatenate([one[:MIN_SHARED], two[:PROOF_TOKENS]])]
+    return [Row(ids, np.arange(len(ids)) > 0) for ids in both]
