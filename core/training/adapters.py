@@ -74,7 +74,20 @@ def load_base(
         **classes,
         **(_quantized(quantization, precision, device) if quantization else {}),
     )
-    return (model if quantization else model.to(device)).eval()
+    if not quantization:
+        return model.to(device).eval()
+    _keep_exact(model)
+    return model.eval()
+
+
+def _keep_exact(model: Any) -> None:
+    """bitsandbytes would turn 4-bit weights into a format for CPUs with bfloat16 at the first evaluation, for good:
+    rounded, not for training, and not for every shape."""
+    from bitsandbytes.nn import Linear4bit
+
+    for part in model.modules():
+        if isinstance(part, Linear4bit):
+            part.support_avx512bf16_for_cpu = False
 
 
 def _quantized(quantization: str, precision: str, device: torch.device) -> dict[str, Any]:

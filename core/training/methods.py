@@ -47,23 +47,33 @@ def _lora(model: Any, recipe: Recipe) -> Any:
     from peft import LoraConfig
 
     rank = recipe.value("rank")
-    layers = _last_layers(model, recipe)
     config = LoraConfig(
         r=rank,
         lora_alpha=recipe.value("alpha") or 2 * rank,
         lora_dropout=recipe.value("dropout"),
-        target_modules=recipe.value("target_modules"),
+        target_modules=_lora_targets(model, recipe),
         modules_to_save=recipe.modules_to_save,
-        layers_to_transform=layers,
-        layers_pattern=None if layers is None else "layers",
         use_rslora=recipe.value("rslora"),
         use_dora=recipe.value("dora"),
-        ensure_weight_tying=bool(recipe.modules_to_save),
         task_type=_task_type(model),
     )
     if not recipe.quantization:  # a quantised layer is a kind of Linear too, but no plain product
         config._register_custom_module({torch.nn.Linear: FusedLinear})
     return config
+
+
+def _lora_targets(model: Any, recipe: Recipe) -> str | list[str]:
+    """`all-linear`, names of modules, or the full names of those in the last layers."""
+    wanted, layers = recipe.value("target_modules"), _last_layers(model, recipe)
+    if layers is None:
+        return wanted if isinstance(wanted, str) else list(wanted)
+    return [
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, torch.nn.Linear)
+        and _layer_of(name) in layers
+        and (wanted == "all-linear" or name.rpartition(".")[2] in wanted)
+    ]
 
 
 def _ia3(model: Any, recipe: Recipe) -> Any:
@@ -90,10 +100,24 @@ def _ia3(model: Any, recipe: Recipe) -> Any:
 def _with_adapter(model: Any, config: Any, recipe: Recipe) -> Any:
     from peft import get_peft_model
 
+    _refuse_tied(model, recipe)
     try:
         return get_peft_model(model, config)
     except ValueError as error:
         raise _no_such_modules(model, recipe, str(error).splitlines()[0]) from error
+
+
+def _refuse_tied(model: Any, recipe: Recipe) -> None:
+    """An adapter on one of two modules that share their weights can't be merged into the other."""
+    wanted = recipe.value("target_modules")
+    named = [*(recipe.modules_to_save or ()), *(wanted if isinstance(wanted, list) else ())]
+    tied = [name for name in named if name.rpartition(".")[2] in ("lm_head", "embed_tokens")]
+    if tied and getattr(model.config.get_text_config(), "tie_word_embeddings", False):
+        raise AdapterError(
+            f"{tied[0]} can't be adapted.",
+            "In this model the head and the embeddings are the same weights.",
+            "Leave it out, or use `method: full`.",
+        )
 
 
 def _no_such_modules(model: Any, recipe: Recipe, cause: str) -> AdapterError:

@@ -102,7 +102,9 @@ def measure(recipe: Recipe, rows: Rows, renderer: Renderer, folder: Path) -> dic
     ready = set_up(recipe, Path(recipe.model), "fp32", torch.device("cpu"), (), 0, folder / "first_values")
     model = ready.model
     plan = make_plan(len(rows.rows), recipe.value("batch_size"), 1.0, None, 0)
-    steps = Steps(rows, plan, choose_budget(recipe, "cpu"), ready.objective.tensors, adapters.long_from(model))
+    steps = Steps(
+        rows, plan, choose_budget(recipe, "cpu"), ready.objective.tensors, adapters.long_from(model)
+    )
     trainer = StepTrainer(
         model=model,
         args=training_arguments(recipe, len(plan.steps), "fp32", folder, cpu=True),

@@ -1,9 +1,10 @@
-"""A tiny model, made in the test: Phi-3's shape (fused qkv_proj and gate_up_proj), its chat template and tokens."""
+"""Tiny models, made in the test: of Phi-3's shape (fused qkv_proj and gate_up_proj) or another's, with its template."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 PHI3_TEMPLATE = (
     "{% for message in messages %}"
@@ -57,11 +58,20 @@ def make_rows(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def make_model(folder: Path, seed: int = 7, **sizes: int) -> Path:
-    """A Phi-3 of 2 layers and 32 wide, or of other sizes, with a byte-level BPE tokenizer, saved as safetensors."""
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "phi3": ("Phi3", {"original_max_position_embeddings": 256, "attention_dropout": 0.0}),
+    "llama": ("Llama", {}),
+    "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
+    "gemma3": ("Gemma3Text", {"head_dim": 8, "sliding_window": 24, "final_logit_softcapping": 5.0}),
+}
+"""Kinds of models, and what they need beside the sizes."""
+
+
+def make_model(folder: Path, seed: int = 7, family: str = "phi3", **sizes: Any) -> Path:
+    """A model of 2 layers and 32 wide, or of other sizes, with a byte-level BPE tokenizer, saved as safetensors."""
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import Phi3Config, Phi3ForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer(models.BPE())
@@ -89,10 +99,11 @@ def make_model(folder: Path, seed: int = 7, **sizes: int) -> Path:
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
         "max_position_embeddings": 256,
-        "original_max_position_embeddings": 256,
     }
-    model = Phi3ForCausalLM(
-        Phi3Config(**{**own, **sizes}, pad_token_id=0, bos_token_id=0, eos_token_id=0, attention_dropout=0.0)
+    kind, more = FAMILIES[family]
+    described = {**own, **more, **sizes, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+    model = getattr(transformers, f"{kind.removesuffix('Text')}ForCausalLM")(
+        getattr(transformers, f"{kind}Config")(**described)
     )
     model.save_pretrained(folder)
     return folder
