@@ -20,10 +20,11 @@ from core.recipe import Recipe
 from core.source import Source
 from core.training.cutting import cut
 from core.training.inputs import validation_source
-from core.training.memory import Method, Peak, Shape, peak, read_shape
+from core.training.memory import FUSED, QUANTIZED_BYTES, Method, Peak, Shape, peak, read_shape
 from core.training.plan import choose_budget, steps_of
-from core.training.rows import AnyRow, Example, make_rows
+from core.training.rows import AnyRow, Example, Labelled, make_rows
 from core.training.tasks import render
+from core.training.trainable import STATE_BYTES, largest_trained, low_width, trainable_weights
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
@@ -31,8 +32,6 @@ SAMPLED_STEPS = 64
 Columns = tuple[tuple[str, str], ...] | None
 Rows = tuple[int, list[Example], list[RenderingError]]
 VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
-CHECKPOINT_BYTES_PER_WEIGHT = 12
-"""An adapter's weights and AdamW's two moments, in float32."""
 
 
 @dataclass
@@ -69,11 +68,13 @@ class Computed:
         share: tokens computed, as a share of the rows' own.
         tokens: computed at once at most.
         predicting: of one pack, at most.
+        labels: classes there are.
     """
 
     share: float
     tokens: int
     predicting: int
+    labels: int = 0
 
 
 def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer: Renderer) -> Estimate:
@@ -99,7 +100,9 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     computed = compute(recipe, measured, choose_budget(recipe, device))
     peak = peak_of(recipe, shape, computed, precision, device)
     free, _ = devices.memory(device)
-    trainable = shape.lora_parameters(recipe.value("rank"), recipe.value("target_modules"))
+    checkpoints = recipe.value("keep_checkpoints") + 1 + (1 if recipe.value("keep_best") else 0)
+    trainable = trainable_weights(recipe, shape, computed.labels)
+    checkpoint, model = saved_bytes(recipe, shape, trainable)
     paths.make_private(paths.data_dir())
     return Estimate(
         device=device,
@@ -124,9 +127,9 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
         pack_tokens=computed.tokens,
         peak_bytes=peak.total,
         available_bytes=free,
-        checkpoint_bytes=trainable * CHECKPOINT_BYTES_PER_WEIGHT,
-        checkpoints=recipe.value("keep_checkpoints") + 1,
-        disk_bytes=trainable * (CHECKPOINT_BYTES_PER_WEIGHT * (recipe.value("keep_checkpoints") + 1) + 4),
+        checkpoint_bytes=checkpoint,
+        checkpoints=checkpoints,
+        disk_bytes=checkpoint * checkpoints + model,
         free_disk_bytes=shutil.disk_usage(paths.data_dir()).free,
     )
 
@@ -160,20 +163,39 @@ def compute(recipe: Recipe, measured: Measured, budget: int) -> Computed:
         share=sum(pack.computed for pack in made) / sum(pack.row_tokens for pack in made),
         tokens=max(pack.computed for pack in made),
         predicting=max(pack.predicting for pack in made),
+        labels=len({row.label for row in measured.kept if isinstance(row, Labelled)}),
     )
 
 
 def peak_of(recipe: Recipe, shape: Shape, computed: Computed, precision: str, device: str) -> Peak:
     """Memory of a recipe at its highest."""
-    rank, targets = recipe.value("rank"), recipe.value("target_modules")
+    whole = recipe.value("method") == "full"
+    exotic = recipe.dora or recipe.quantization or recipe.value("task") == "classification"
+    on_cpu = device == "cpu"
     method = Method(
-        trainable=shape.lora_parameters(rank, targets),
-        low=rank * len(shape.adapted(targets)),
-        value_bytes=VALUE_BYTES[precision],
+        trainable=trainable_weights(recipe, shape, computed.labels),
+        state_bytes=STATE_BYTES[recipe.value("optimizer")],
+        largest=largest_trained(recipe, shape),
+        whole=whole,
+        low=low_width(recipe, shape),
+        value_bytes=4 if whole else VALUE_BYTES[precision],
+        quantized_bytes=QUANTIZED_BYTES.get(recipe.quantization or ""),
+        fused=on_cpu and shape.kind in FUSED and recipe.value("method") == "lora" and not exotic,
         recompute=recipe.value("gradient_checkpointing"),
-        on_cpu=device == "cpu",
+        on_cpu=on_cpu,
     )
     return peak(shape, method, computed.tokens, computed.predicting)
+
+
+def saved_bytes(recipe: Recipe, shape: Shape, trainable: int) -> tuple[int, int]:
+    """Bytes of a checkpoint and of the model: the trained weights in float32, all of them where they are the model's
+    own, and the optimiser's moments; PiSSA's adapter is saved as a plain one of twice the rank, its values beside it.
+    The model of whole weights is in the number format of the base."""
+    state = STATE_BYTES[recipe.value("optimizer")] * trainable
+    if recipe.value("method") == "full":
+        return 4 * shape.parameters + state, shape.file_bytes
+    plain = 4 * trainable * (2 if recipe.value("init") == "pissa" else 1)
+    return plain + state + (4 * trainable if recipe.value("init") == "pissa" else 0), plain
 
 
 def _training_rows(recipe: Recipe) -> list[Source]:

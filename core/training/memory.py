@@ -49,7 +49,8 @@ class Shape:
     Args:
         kind: its family, as config.json names it.
         parameters: all weights.
-        linears: (name, inputs, outputs) of each linear layer that `all-linear` adapts.
+        tensors: (name, weights) of each tensor.
+        matrices: (name, inputs, outputs) of those with two dimensions, without `.weight`.
         layers: decoder layers.
         hidden: width of the residual stream.
         intermediate: width inside the MLP.
@@ -63,7 +64,8 @@ class Shape:
 
     kind: str
     parameters: int
-    linears: tuple[tuple[str, int, int], ...]
+    tensors: tuple[tuple[str, int], ...]
+    matrices: tuple[tuple[str, int, int], ...]
     layers: int
     hidden: int
     intermediate: int
@@ -74,36 +76,35 @@ class Shape:
     context: int
     file_bytes: int
 
-    def adapted(self, targets: str | list[str]) -> list[tuple[int, int]]:
-        """(inputs, outputs) of the layers that `target_modules` names."""
-        return [
-            (inputs, outputs)
-            for name, inputs, outputs in self.linears
-            if targets == "all-linear" or any(name == item or name.endswith(f".{item}") for item in targets)
-        ]
+    @property
+    def linear_weights(self) -> int:
+        """Weights of the decoder layers' matrices: those that are quantised."""
+        return sum(inputs * outputs for name, inputs, outputs in self.matrices if ".layers." in name)
 
-    def lora_parameters(self, rank: int, targets: str | list[str] = "all-linear") -> int:
-        """Weights that LoRA of a rank adds to some linear layers."""
-        return sum(rank * (inputs + outputs) for inputs, outputs in self.adapted(targets))
+    @property
+    def largest_linear(self) -> int:
+        """Weights of the largest of these."""
+        return max(inputs * outputs for name, inputs, outputs in self.matrices if ".layers." in name)
 
 
 def read_shape(folder: Path) -> Shape:
     """The shape of a model folder, from config.json and the headers of its safetensors files."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    parameters, size, linears = 0, 0, []
+    size, tensors, matrices = 0, [], []
     for file in sorted(folder.glob("*.safetensors")):
         size += file.stat().st_size
         for name, entry in _header(file).items():
             shape = entry["shape"]
-            parameters += math.prod(shape)
-            if len(shape) == 2 and ".layers." in name and name.endswith(".weight"):
-                linears.append((name.removesuffix(".weight"), shape[1], shape[0]))
+            tensors.append((name, math.prod(shape)))
+            if len(shape) == 2 and name.endswith(".weight"):
+                matrices.append((name.removesuffix(".weight"), shape[1], shape[0]))
     heads = config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
     return Shape(
         kind=config.get("model_type", ""),
-        parameters=parameters,
-        linears=tuple(linears),
+        parameters=sum(weights for _, weights in tensors),
+        tensors=tuple(tensors),
+        matrices=tuple(matrices),
         layers=config["num_hidden_layers"],
         hidden=config["hidden_size"],
         intermediate=config["intermediate_size"],
@@ -149,21 +150,35 @@ class Method:
 
     Args:
         trainable: weights that are trained.
+        state_bytes: that the optimiser keeps of each.
+        largest: weights of the largest tensor of the model's own that is trained.
+        whole: they are the model's own weights, no adapter's.
         low: width of all LoRA products of one token, over all layers.
         value_bytes: of a base weight and of an activation.
+        quantized_bytes: of a quantised base weight, or None.
+        fused: layers are computed by `fused_layers`.
         recompute: gradient checkpointing.
         on_cpu: not on a GPU.
     """
 
     trainable: int
+    state_bytes: int
+    largest: int
+    whole: bool
     low: int
     value_bytes: int
+    quantized_bytes: float | None
+    fused: bool
     recompute: bool
     on_cpu: bool
 
 
+QUANTIZED_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
+"""Of a weight. NF4: half a byte, and for each 64 a scale of one byte, for each 256 of these one of four."""
+
+
 def peak(shape: Shape, method: Method, tokens: int, predicting: int) -> Peak:
-    """Memory while training with LoRA and AdamW.
+    """Memory while training.
 
     Args:
         shape: the model.
@@ -171,24 +186,31 @@ def peak(shape: Shape, method: Method, tokens: int, predicting: int) -> Peak:
         tokens: computed at once at most.
         predicting: those of them that go through the output head.
 
-    A trained weight takes 16 bytes: itself, its gradient and AdamW's two moments. Of a token, each layer keeps for the
-    way back what `_kept` counts; with recomputing, one vector a layer and one layer in full, and twice that in all,
-    since the layers' tensors come and go between those that stay (measured). The head holds the logits of one chunk of
+    A trained weight takes itself, its gradient and the optimiser's moments. Of a token, each layer keeps for the way
+    back what `_kept` counts; with recomputing, one vector a layer and one layer in full, and twice that in all, since
+    the layers' tensors come and go between those that stay (measured). The head holds the logits of one chunk of
     predicting tokens twice over. While the weights are read, their file is in memory too where its number format is
-    another.
+    another. Two more tensors as large as the largest trained one are there while the optimiser works on it.
     """
-    file_bytes = 0 if round(shape.file_bytes / shape.parameters) == method.value_bytes else shape.file_bytes
+    same_format = (
+        round(shape.file_bytes / shape.parameters) == method.value_bytes and not method.quantized_bytes
+    )
     kept = _kept(shape, method)
     working = 3 * shape.intermediate + 4 * shape.hidden + 2 * shape.queries
     vectors = shape.layers * shape.hidden + kept if method.recompute else shape.layers * kept
-    weights = shape.parameters * method.value_bytes
+    exact = shape.parameters - (shape.linear_weights if method.quantized_bytes else 0)
+    quantised = (shape.parameters - exact) * (method.quantized_bytes or 0)
+    weights = exact * method.value_bytes + round(quantised)
+    one_exact = shape.largest_linear * method.value_bytes if method.quantized_bytes else 0
+    own = 0 if method.whole else 4
     return Peak(
         process=PROCESS_BYTES + BUFFER_BYTES if method.on_cpu else 0,
         weights=weights,
-        adapter=16 * method.trainable,
-        activations=round(tokens * (vectors + working) * method.value_bytes * (2 if method.recompute else 1)),
+        adapter=(own + 4 + method.state_bytes) * method.trainable + 2 * 4 * method.largest,
+        activations=round(tokens * (vectors + working) * method.value_bytes * (2 if method.recompute else 1))
+        + one_exact,
         head=2 * min(predicting * shape.vocabulary * 4, LOGITS_BYTES),
-        loading=weights + file_bytes if method.on_cpu else weights,
+        loading=weights + (0 if same_format else shape.file_bytes) if method.on_cpu else weights,
     )
 
 
@@ -199,7 +221,7 @@ def _kept(shape: Shape, method: Method) -> float:
     products, one number a head and one a norm. Others, about: 12 vectors of the residual width and 4 of the MLP's.
     """
     low = method.low / shape.layers
-    if method.on_cpu and shape.kind in FUSED:
+    if method.fused:
         own = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate
         return own + low + shape.heads + 2
     return 12 * shape.hidden + 4 * shape.intermediate + low

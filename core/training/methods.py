@@ -9,12 +9,7 @@ import torch
 from core.recipe import Recipe
 from core.training.adapters import AdapterError
 from core.training.fused_lora import FusedLinear
-
-IA3_INPUTS = ("down_proj",)
-"""Layers whose input IA3 scales: what the MLP has made."""
-
-IA3_OUTPUTS = ("k_proj", "v_proj", "qkv_proj")
-"""Layers whose output IA3 scales: keys and values. A fused layer is scaled whole, queries too."""
+from core.training.trainable import IA3_INPUTS, IA3_OUTPUTS, layer_of
 
 
 def prepare(model: Any, recipe: Recipe) -> Any:
@@ -71,7 +66,7 @@ def _lora_targets(model: Any, recipe: Recipe) -> str | list[str]:
         name
         for name, part in model.named_modules()
         if isinstance(part, torch.nn.Linear)
-        and _layer_of(name) in layers
+        and layer_of(name) in layers
         and (wanted == "all-linear" or name.rpartition(".")[2] in wanted)
     ]
 
@@ -85,7 +80,7 @@ def _ia3(model: Any, recipe: Recipe) -> Any:
     chosen = [
         name
         for name, _ in model.named_modules()
-        if name.rpartition(".")[2] in names and (layers is None or _layer_of(name) in layers)
+        if name.rpartition(".")[2] in names and (layers is None or layer_of(name) in layers)
     ]
     if not chosen:
         raise _no_such_modules(model, recipe, f"None of its modules is called {', '.join(names)}.")
@@ -138,7 +133,7 @@ def _free(model: Any, recipe: Recipe) -> Any:
         named = targets == "all-linear" or any(
             module == item or module.endswith(f".{item}") for item in targets
         )
-        within = layers is None or _layer_of(name) in layers
+        within = layers is None or layer_of(name) in layers
         parameter.requires_grad_((named and within) or id(parameter) in head)
     if not any(item.requires_grad for item in model.parameters() if id(item) not in head):
         raise _no_such_modules(model, recipe, "No weight of the model has one of these names.")
@@ -157,10 +152,3 @@ def _last_layers(model: Any, recipe: Recipe) -> list[int] | None:
             f"Use {count} at most, or leave it out.",
         )
     return list(range(count - recipe.last_layers, count))
-
-
-def _layer_of(name: str) -> int:
-    """The number of the decoder layer a module is in; -1 outside of them."""
-    _, _, rest = name.partition("layers.")
-    number = rest.partition(".")[0]
-    return int(number) if number.isdecimal() else -1

@@ -18,9 +18,6 @@ NAMES = {
 }
 """The Trainer's names. It has none for Muon, whose place `make_muon` takes."""
 
-STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 0, "lion": 4, "lion_8bit": 1, "sgd": 0, "muon": 4}
-"""Kept for each trained weight. Adafactor keeps a row and a column of each matrix; Muon only a momentum."""
-
 NOT_FOR_MUON = ("embed_tokens", "lm_head", "score")
 
 

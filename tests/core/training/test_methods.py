@@ -82,6 +82,9 @@ def test_it_learns_and_what_is_saved_is_what_was_measured(
     assert sum(losses[:3]) - sum(losses[-3:]) > 0.03
     measured = done.of("evaluated")[-1]
     assert measured.loss < done.of("evaluated")[0].loss
+    sizes = LocalBackend().check(recipe).estimate
+    assert sizes is not None
+    assert sizes.trainable_parameters == done.of("planned")[0].trainable_parameters
 
     saved, validation = tmp_path / "run/model", Path(recipe.validation or "")
     if method in WHOLE:

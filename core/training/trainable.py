@@ -1,0 +1,86 @@
+"""How many weights a recipe trains, counted from the model's files. Needs no torch."""
+
+from __future__ import annotations
+
+from core.recipe import Recipe
+from core.training.memory import Shape
+
+STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 0, "lion": 4, "lion_8bit": 1, "sgd": 0, "muon": 4}
+"""Kept for each trained weight. Adafactor keeps a row and a column of each matrix; Muon only a momentum."""
+
+IA3_INPUTS = ("down_proj",)
+"""Layers whose input IA3 scales: what the MLP has made."""
+
+IA3_OUTPUTS = ("k_proj", "v_proj", "qkv_proj")
+"""Layers whose output IA3 scales: keys and values. A fused layer is scaled whole, queries too."""
+
+
+def trainable_weights(recipe: Recipe, shape: Shape, labels: int) -> int:
+    """Weights that are trained.
+
+    Args:
+        recipe: its settings of the group Method.
+        shape: of the model.
+        labels: classes, 0 where the task has none.
+    """
+    head = labels * shape.hidden
+    if recipe.value("method") == "full":
+        return head + sum(size for name, size in shape.tensors if _is_chosen(recipe, shape, name))
+    beside = sum(size for name, size in shape.tensors if _is_named(name, recipe.modules_to_save or ()))
+    return head + beside + sum(_added(recipe, *layer) for layer in adapted(recipe, shape))
+
+
+def adapted(recipe: Recipe, shape: Shape) -> list[tuple[str, int, int]]:
+    """(name, inputs, outputs) of the layers that an adapter is put on."""
+    wanted = recipe.value("target_modules")
+    if recipe.value("method") == "ia3" and wanted == "all-linear":
+        wanted = [*IA3_INPUTS, *IA3_OUTPUTS]
+    return [
+        (name, inputs, outputs)
+        for name, inputs, outputs in shape.matrices
+        if _is_late(recipe, shape, name)
+        and (layer_of(name) >= 0 if wanted == "all-linear" else _is_named(name, wanted))
+    ]
+
+
+def low_width(recipe: Recipe, shape: Shape) -> int:
+    """Width of all LoRA products of one token, over all layers."""
+    if recipe.value("method") != "lora":
+        return 0
+    return int(recipe.value("rank")) * len(adapted(recipe, shape))
+
+
+def largest_trained(recipe: Recipe, shape: Shape) -> int:
+    """Weights of the largest tensor of the model's own that is trained."""
+    if recipe.value("method") == "full":
+        return max((size for name, size in shape.tensors if _is_chosen(recipe, shape, name)), default=0)
+    named = recipe.modules_to_save or ()
+    return max((size for name, size in shape.tensors if _is_named(name, named)), default=0)
+
+
+def _added(recipe: Recipe, name: str, inputs: int, outputs: int) -> int:
+    if recipe.value("method") == "ia3":
+        return inputs if name.rpartition(".")[2] in IA3_INPUTS else outputs
+    magnitudes = outputs if recipe.value("dora") else 0
+    return int(recipe.value("rank")) * (inputs + outputs) + magnitudes
+
+
+def _is_chosen(recipe: Recipe, shape: Shape, name: str) -> bool:
+    wanted = recipe.value("target_modules")
+    return _is_late(recipe, shape, name) and (wanted == "all-linear" or _is_named(name, wanted))
+
+
+def _is_late(recipe: Recipe, shape: Shape, name: str) -> bool:
+    return recipe.last_layers is None or layer_of(name) >= shape.layers - recipe.last_layers
+
+
+def _is_named(tensor: str, names: list[str] | tuple[str, ...]) -> bool:
+    module = tensor.removesuffix(".weight").removesuffix(".bias")
+    return any(module == item or module.endswith(f".{item}") for item in names)
+
+
+def layer_of(name: str) -> int:
+    """The number of the decoder layer that a module or tensor is in; -1 outside of them."""
+    _, _, rest = name.partition("layers.")
+    number = rest.partition(".")[0]
+    return int(number) if number.isdecimal() else -1
