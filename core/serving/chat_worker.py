@@ -2,15 +2,16 @@
 
     python -P -m core.serving.chat_worker
 
-Requests: `load` a model folder with an adapter; `reply` to a conversation from the `base` or the `tuned` side. Both
-sides share one set of weights: the base is the tuned model with its adapter switched off.
+Requests: `load` a model folder with what was trained from it; `reply` to a conversation from the `base` or the `tuned`
+side. With an adapter both sides share one set of weights: the base is the tuned model with its adapter switched off.
+Whole weights are a second model beside the base.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,21 @@ class ChatError(FinetuiError):
 
 @dataclass
 class Loaded:
-    """The model in memory."""
+    """The models in memory; without a base of its own the tuned one has an adapter to switch off."""
 
-    model: Any
+    tuned: Any
+    base: Any | None
     renderer: Any
     device: Any
+
+    @contextlib.contextmanager
+    def side(self, name: str) -> Iterator[Any]:
+        """The model of the `base` or the `tuned` side."""
+        if name == "base" and self.base is None:
+            with self.tuned.disable_adapter():
+                yield self.tuned
+        else:
+            yield self.base if name == "base" else self.tuned
 
 
 class Chat:
@@ -43,14 +54,21 @@ class Chat:
     def load(
         self, request: pipes.Request, model_folder: str, adapter: str
     ) -> Generator[dict[str, str], None, dict[str, Any]]:
-        """Load a base model and its adapter in place of what was loaded; chunks name the phases."""
+        """Load a base model and what was trained from it (an adapter or whole weights) in place of what was loaded;
+        chunks name the phases."""
         started = time.perf_counter()
         self.loaded = None
         yield {"phase": "starting torch"}
         devices.prepare_to_compute()
         from core.data.rendering import Renderer
         from core.recipe import build
-        from core.training.adapters import choose_precision, load_adapter, load_base, use_device
+        from core.training.adapters import (
+            choose_precision,
+            is_adapter,
+            load_adapter,
+            load_base,
+            use_device,
+        )
 
         request.check()
         yield {"phase": "loading the model"}
@@ -59,8 +77,13 @@ class Chat:
         precision = choose_precision(build({"model": model_folder, "data": "-"}), device)
         base = load_base(Path(model_folder), precision, device)
         request.check()
-        yield {"phase": "loading the adapter"}
-        self.loaded = Loaded(load_adapter(base, Path(adapter)), Renderer.from_folder(Path(adapter)), device)
+        trained, renderer = Path(adapter), Renderer.from_folder(Path(adapter))
+        if is_adapter(trained):
+            yield {"phase": "loading the adapter"}
+            self.loaded = Loaded(load_adapter(base, trained), None, renderer, device)
+        else:
+            yield {"phase": "loading the tuned weights"}
+            self.loaded = Loaded(load_base(trained, precision, device), base, renderer, device)
         return {"device": str(device), "seconds": time.perf_counter() - started}
 
     def reply(
@@ -85,7 +108,7 @@ class Chat:
         _, ids = here.renderer.render_prompt(
             tuple(Message(item["role"], item["content"]) for item in messages)
         )
-        limit = here.model.config.max_position_embeddings
+        limit = here.tuned.config.max_position_embeddings
         if len(ids) >= limit:
             raise ChatError(
                 f"The conversation has {len(ids)} tokens; the model takes {limit}.",
@@ -93,13 +116,12 @@ class Chat:
                 "Clear the conversation.",
             )
         torch.manual_seed(seed)
-        switched = here.model.disable_adapter() if side == "base" else contextlib.nullcontext()
         started = time.perf_counter()
         first_s = 0.0
         text, tokens, ended = "", 0, "length"
-        with switched:
+        with here.side(side) as model:
             for piece in stream(
-                here.model,
+                model,
                 here.renderer,
                 ids,
                 here.device,

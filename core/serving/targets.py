@@ -62,6 +62,7 @@ def target(ref: str) -> Target:
         )
     base, facts = _read(record, row), _read(adapter / "finetui.json", row)
     folder = Path(base["folder"])
+    _refuse_silent(row, facts, adapter)
     if not (folder / "config.json").exists():
         raise TargetError(
             f"The base model of {row.name} is not on this machine any more.",
@@ -96,8 +97,24 @@ def _read(record: Path, row: RunRow) -> dict[str, str]:
         ) from error
 
 
+def _refuse_silent(row: RunRow, facts: dict[str, str], model: Path) -> None:
+    """Raise for a model that gives no replies: a classifier, or one that knows no conversations."""
+    if facts.get("task") == "classification":
+        raise TargetError(
+            f"{row.name} is a classifier: it gives labels, no replies.",
+            "",
+            f"`finetui evaluate {row.id}` shows what it has learned.",
+        )
+    if not (model / "chat_template.jinja").exists():
+        raise TargetError(
+            f"{row.name} has no chat template.",
+            f"It was trained on texts, from a base model without one ({model}).",
+            "Train with the task `chat`, whose recipe can name a `chat_template`.",
+        )
+
+
 def _adapter(directory: RunDirectory) -> tuple[Path | None, str]:
-    if (directory.model_dir / "adapter_config.json").exists():
+    if any((directory.model_dir / name).exists() for name in ("adapter_config.json", "config.json")):
         return directory.model_dir, ""
     checkpoints = directory.checkpoints()
     if not checkpoints:

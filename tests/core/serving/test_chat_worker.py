@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -153,3 +154,25 @@ async def test_a_model_that_is_gone_is_an_error_and_another_can_be_loaded(
     with pytest.raises(PipeError):
         await client.call("load", model_folder=str(tmp_path), adapter=str(adapter))
     assert (await client.call("load", model_folder=str(tiny_model), adapter=str(adapter)))["device"] == "cpu"
+
+
+async def test_whole_weights_are_a_second_model_beside_the_base(
+    tiny_model: Path, adapter: Path, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    whole = tmp_path / "whole"
+    tuned = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), adapter)
+    tuned.merge_and_unload().save_pretrained(whole)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(tiny_model / name, whole / name)
+    client = PipeClient("core.serving.chat_worker", tmp_path / "chat.log")
+    try:
+        async for _ in client.stream("load", model_folder=str(tiny_model), adapter=str(whole)):
+            pass
+        for side in ("tuned", "base"):
+            got = await reply(client, ASKED[0], side, max_tokens=TOKENS)
+            assert (got["text"], got["tokens"], got["ended"]) == expected[side][0]
+    finally:
+        await client.close()

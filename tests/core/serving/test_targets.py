@@ -121,3 +121,22 @@ def test_unknown_and_deleted_runs_are_runs_errors(base: Path, adapter: Path) -> 
     with pytest.raises(RunError) as refused:
         target(run.id)
     assert "restore" in refused.value.next_step
+
+
+def test_a_classifier_and_a_model_without_a_template_give_no_replies(base: Path, adapter: Path) -> None:
+    run = make_run(base)
+    add_model(run, adapter)
+    (run.model_dir / "chat_template.jinja").unlink()
+    with pytest.raises(TargetError, match="has no chat template"):
+        target("lamp")
+    (run.model_dir / "finetui.json").write_text(json.dumps({"task": "classification", "system": ""}))
+    with pytest.raises(TargetError, match="gives labels, no replies"):
+        target("lamp")
+    assert targets() == []
+
+
+def test_whole_weights_are_a_model_too(base: Path, tiny_model: Path) -> None:
+    run = make_run(base)
+    add_model(run, tiny_model)
+    (run.model_dir / "finetui.json").write_text(json.dumps({"task": "chat", "system": ""}))
+    assert target("lamp").adapter == run.model_dir
