@@ -146,6 +146,13 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.chat", "c", "Chat", "Talk to this run's model", footer=True),
     Action("runs.filter", "slash", "Filter", "Show only runs that contain these words", footer=True),
     Action("runs.delete", "x", "Delete", "Move the run to the trash", footer=True),
+    Action(
+        "runs.export",
+        "o",
+        "Export",
+        "Write the model to a folder: adapter, merged weights, or for Ollama",
+        footer=True,
+    ),
     Action("runs.stop", "s", "Stop", "Stop the run; its checkpoint and adapter are kept"),
     Action("runs.pause", "p", "Pause", "Write a checkpoint, leave and free the device"),
     Action("runs.resume", "r", "Resume", "Go on from the last checkpoint"),

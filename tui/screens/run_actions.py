@@ -90,7 +90,7 @@ class RunActions(ModeScreen):
                 return row.active
             case "resume":
                 return not row.active and row.state != "finished"
-            case "chat":
+            case "chat" | "export":
                 return has_model(row)
         return True
 

@@ -15,7 +15,8 @@ from textual.widgets import Input, Static
 from tui import rundetails
 from tui.actions import bindings
 from tui.format import one_line, size
-from tui.screens.run_actions import RunActions, has_model
+from tui.screens.run_actions import has_model
+from tui.screens.runs_export import RunExports
 from tui.widgets.field import Field
 from tui.widgets.runtable import RunTable
 from tui.widgets.textpane import TextPane
@@ -35,7 +36,7 @@ NO_MATCH = "No run contains all of these words.\n\n/ changes them, esc takes the
 IN_TRASH = frozenset({"open", "undo", "trash", "filter", "copy"})
 
 
-class RunsScreen(RunActions):
+class RunsScreen(RunExports):
     """All runs, newest first, and what there is to know of the chosen one."""
 
     MODE = "runs"
@@ -110,6 +111,7 @@ class RunsScreen(RunActions):
         rows = self._filtered()
         title = f"{'Trash' if self.in_trash else 'Runs'}  {len(rows)}"
         title += f" of {len(self.rows)}" if len(rows) != len(self.rows) else ""
+        title += f"   {self.exporting}" if self.exporting else ""
         self.table.show(rows, title, now(), self.in_trash)
         words = self.filter_field.value
         empty = NO_MATCH if words and self.rows else NO_TRASH if self.in_trash else NO_RUNS
@@ -119,6 +121,9 @@ class RunsScreen(RunActions):
         active = sum(row.active for row in self.rows)
         self.context = f"{active} running" if active else ""
         self._show_details()
+
+    def exporting_changed(self) -> None:
+        self._show()
 
     def _show_details(self) -> None:
         pane, row = self.details, self.chosen()
@@ -148,7 +153,7 @@ class RunsScreen(RunActions):
         self._refresh()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if action in ("stop", "pause", "resume", "chat", "open", "rename", "delete", "copy"):
+        if action in ("stop", "pause", "resume", "chat", "open", "rename", "delete", "copy", "export"):
             return (not self.in_trash or action in IN_TRASH) and self.possible(action)
         if action == "new":
             return not self.in_trash
