@@ -11,6 +11,7 @@ import torch
 
 from core.errors import FinetuiError
 from core.recipe import Recipe
+from core.training.memory import give_back_freed
 
 
 class AdapterError(FinetuiError):
@@ -77,6 +78,7 @@ def load_base(
     if not quantization:
         return model.to(device).eval()
     _keep_exact(model)
+    give_back_freed()
     return model.eval()
 
 

@@ -20,11 +20,11 @@ from core.recipe import Recipe
 from core.source import Source
 from core.training.cutting import cut
 from core.training.inputs import validation_source
-from core.training.memory import FUSED, QUANTIZED_BYTES, Method, Peak, Shape, peak, read_shape
-from core.training.plan import choose_budget, steps_of
+from core.training.memory import FUSED, QUANTIZED_BYTES, Load, Method, Peak, Shape, peak, read_shape
+from core.training.plan import choose_budget, rows_per_step, steps_of
 from core.training.rows import AnyRow, Example, Labelled, make_rows
 from core.training.tasks import render
-from core.training.trainable import STATE_BYTES, largest_trained, low_width, trainable_weights
+from core.training.trainable import STATE_BYTES, adapted, largest_trained, trainable_weights
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
@@ -68,12 +68,14 @@ class Computed:
         share: tokens computed, as a share of the rows' own.
         tokens: computed at once at most.
         predicting: of one pack, at most.
+        packs: of a step, at most.
         labels: classes there are.
     """
 
     share: float
     tokens: int
     predicting: int
+    packs: int = 1
     labels: int = 0
 
 
@@ -93,9 +95,9 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     held_out = round(measured.rows * fraction)
     rows = measured.rows - held_out - round(measured.dropped * measured.scale)
     validation = _count(Path(recipe.validation)) if recipe.validation else held_out
-    rows_per_step = recipe.value("batch_size") * recipe.value("accumulation")
+    step_rows = rows_per_step(recipe)
     used = (
-        recipe.max_steps * rows_per_step if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
+        recipe.max_steps * step_rows if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
     )
     computed = compute(recipe, measured, choose_budget(recipe, device))
     peak = peak_of(recipe, shape, computed, precision, device)
@@ -108,7 +110,7 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
         device=device,
         rows=rows,
         validation_rows=validation,
-        steps=math.ceil(used / rows_per_step),
+        steps=math.ceil(used / step_rows),
         tokens=round(measured.mean_tokens * used),
         trained_tokens=round(measured.mean_trained * used),
         computed_tokens=round(measured.mean_tokens * used * computed.share),
@@ -154,37 +156,41 @@ def compute(recipe: Recipe, measured: Measured, budget: int) -> Computed:
     """How the steps will be computed: some of them are cut into packs."""
     if not measured.kept:
         return Computed(1.0, 0, 0)
-    rows_per_step = recipe.value("batch_size") * recipe.value("accumulation")
-    epochs = max(1.0, rows_per_step / len(measured.kept))
+    step_rows = rows_per_step(recipe)
+    epochs = max(1.0, step_rows / len(measured.kept))
     steps = steps_of(recipe.model_copy(update={"epochs": epochs, "max_steps": None}), measured.kept).steps
     chosen = steps[:: math.ceil(len(steps) / SAMPLED_STEPS)]
-    made = [pack for step in chosen for pack in cut([measured.kept[row] for row in step], budget)]
+    parted = [list(cut([measured.kept[row] for row in step], budget)) for step in chosen]
+    made = [pack for packs in parted for pack in packs]
     return Computed(
         share=sum(pack.computed for pack in made) / sum(pack.row_tokens for pack in made),
         tokens=max(pack.computed for pack in made),
         predicting=max(pack.predicting for pack in made),
+        packs=max(map(len, parted)),
         labels=len({row.label for row in measured.kept if isinstance(row, Labelled)}),
     )
 
 
 def peak_of(recipe: Recipe, shape: Shape, computed: Computed, precision: str, device: str) -> Peak:
     """Memory of a recipe at its highest."""
-    whole = recipe.value("method") == "full"
-    exotic = recipe.dora or recipe.quantization or recipe.value("task") == "classification"
-    on_cpu = device == "cpu"
+    kind, on_cpu, dropout = recipe.value("method"), device == "cpu", recipe.value("dropout") > 0
+    plain = not (recipe.dora or dropout or recipe.value("task") == "classification")
     method = Method(
+        way="dora" if recipe.dora else kind,
         trainable=trainable_weights(recipe, shape, computed.labels),
         state_bytes=STATE_BYTES[recipe.value("optimizer")],
         largest=largest_trained(recipe, shape),
-        whole=whole,
-        low=low_width(recipe, shape),
-        value_bytes=4 if whole else VALUE_BYTES[precision],
+        adapted=tuple((inputs, outputs) for _, inputs, outputs in adapted(recipe, shape)),
+        rank=recipe.value("rank"),
+        depth=min(recipe.last_layers or shape.layers, shape.layers),
+        value_bytes=4 if kind == "full" else VALUE_BYTES[precision],
         quantized_bytes=QUANTIZED_BYTES.get(recipe.quantization or ""),
-        fused=on_cpu and shape.kind in FUSED and recipe.value("method") == "lora" and not exotic,
+        fused=on_cpu and shape.kind in FUSED and kind == "lora" and plain,
+        dropout=dropout and kind == "lora",
         recompute=recipe.value("gradient_checkpointing"),
         on_cpu=on_cpu,
     )
-    return peak(shape, method, computed.tokens, computed.predicting)
+    return peak(shape, method, Load(computed.tokens, computed.predicting, computed.packs))
 
 
 def saved_bytes(recipe: Recipe, shape: Shape, trainable: int) -> tuple[int, int]:

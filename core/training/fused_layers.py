@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from core.training.fused_lora import FusedLinear
+from core.training.fused_lora import Fused
 from core.training.fused_math import (
     SCRATCH,
     LoraParts,
@@ -156,8 +156,7 @@ class FusedLayer:
             return False
         linears = [*self.qkv, *self.out, *self.gate_up, *self.down]
         return not any(norm.weight.requires_grad for norm in self.norms) and all(
-            linear.can_fuse(x) if isinstance(linear, FusedLinear) else _is_frozen(linear, x)
-            for linear in linears
+            linear.can_fuse(x) if isinstance(linear, Fused) else _is_frozen(linear, x) for linear in linears
         )
 
     def forward(
@@ -213,7 +212,7 @@ def _is_frozen(linear: Any, x: torch.Tensor) -> bool:
 def _projection(linears: list[Any], cuts: list[tuple[int, ...]]) -> Projection:
     parts = (
         linear.parts()
-        if isinstance(linear, FusedLinear)
+        if isinstance(linear, Fused)
         else LoraParts(linear.weight, linear.bias, None, None, 0.0)
         for linear in linears
     )

@@ -6,7 +6,7 @@ tensor made anew costs up to ten times what its values do, because the system mu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -16,13 +16,21 @@ from torch.nn.functional import linear
 
 
 class LoraParts(NamedTuple):
-    """A linear layer with a frozen base: `x W' + bias + scaling (x A') B'`; A and B are None without an adapter."""
+    """A linear layer with a frozen base: `x W' + bias + scaling (x A') B'`; A and B are None without an adapter.
 
-    weight: torch.Tensor
+    `stored` is W, or gives W exactly each time it is asked where W is kept quantised.
+    """
+
+    stored: torch.Tensor | Callable[[], torch.Tensor]
     bias: torch.Tensor | None
     a: torch.Tensor | None
     b: torch.Tensor | None
     scaling: float
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """W."""
+        return self.stored if isinstance(self.stored, torch.Tensor) else self.stored()
 
 
 @dataclass(frozen=True)
@@ -81,10 +89,11 @@ def project(x: torch.Tensor, projection: Projection) -> tuple[list[torch.Tensor]
     """The outputs of a projection, each of shape (tokens, size), and `x A'` of all layers, (tokens, sum of ranks)."""
     low = x @ projection.stacked_a(x).T
     lows = low.split(projection.ranks, dim=1)
+    weights = [layer.weight for layer in projection.layers]
     outputs = []
     for number, rows in projection.outputs():
         layer = projection.layers[number]
-        output = linear(x, layer.weight[rows], None if layer.bias is None else layer.bias[rows])
+        output = linear(x, weights[number][rows], None if layer.bias is None else layer.bias[rows])
         if layer.b is not None:
             output.addmm_(lows[number], layer.b[rows].T, alpha=layer.scaling)
         outputs.append(output)
@@ -105,10 +114,11 @@ def project_back(
     slope_x = SCRATCH.take("slope of x", x, *x.shape)
     slope_low = SCRATCH.take("slope of low", x, *low.shape)
     lows, low_slopes = low.split(projection.ranks, 1), slope_low.split(projection.ranks, 1)
+    weights = [layer.weight for layer in projection.layers]
     slopes_b: list[list[torch.Tensor]] = [[] for _ in projection.layers]
     for output, (slope, (number, rows)) in enumerate(zip(slopes, projection.outputs(), strict=True)):
         layer = projection.layers[number]
-        torch.addmm(slope_x, slope, layer.weight[rows], beta=int(output > 0), out=slope_x)
+        torch.addmm(slope_x, slope, weights[number][rows], beta=int(output > 0), out=slope_x)
         if layer.b is not None:
             parts = slopes_b[number]
             torch.addmm(

@@ -27,9 +27,6 @@ from core.training.tree_attention import NAME
 CLOSE = {torch.float32: 1e-4, torch.bfloat16: 3e-2, torch.float16: 1e-2}
 """How far two ways to one loss may differ, relative to it, by the weights' number format."""
 
-CLOSE_INT8 = 3e-2
-"""With 8-bit weights bitsandbytes picks outlying columns by all tokens computed at once, so company matters a little."""
-
 
 def bare_model(model: Any) -> Any:
     """The transformers model itself, without what peft puts around it."""
@@ -150,9 +147,7 @@ class PackLoss:
             packed = self._summed(pack_tensors(make_pack(rows), device), CROSS_ENTROPY).item()
             self._bare.set_attn_implementation("sdpa")
             own = sum(self._own_loss(row, device) for row in rows)
-        int8 = getattr(self._bare, "is_loaded_in_8bit", False)
-        close = CLOSE_INT8 if int8 else CLOSE[number_format(self.head)]
-        if abs(packed - own) > close * abs(own):
+        if abs(packed - own) > CLOSE[number_format(self.head)] * abs(own):
             raise PackingError(
                 f"Packed rows give another loss than single ones with {type(self._bare).__name__}.",
                 f"{packed:.6f} against {own:.6f}: the model's attention or head does something of its own.",

@@ -42,6 +42,16 @@ def memory_in_use(device: Any) -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def give_back_freed() -> None:
+    """Return freed memory to the system (malloc_trim(3)): what a quantised model was read into lies in pieces between
+    its weights, too small for the tensors of training. Other C libraries than glibc have no such call."""
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @dataclass(frozen=True)
 class Shape:
     """A model's size, read from its files without loading it.
@@ -80,6 +90,11 @@ class Shape:
     def linear_weights(self) -> int:
         """Weights of the decoder layers' matrices: those that are quantised."""
         return sum(inputs * outputs for name, inputs, outputs in self.matrices if ".layers." in name)
+
+    @property
+    def fused_qkv(self) -> bool:
+        """Queries, keys and values are one product."""
+        return any(name.endswith("qkv_proj") for name, _, _ in self.matrices)
 
     @property
     def largest_linear(self) -> int:
@@ -149,26 +164,32 @@ class Method:
     """What of a recipe decides how much memory it takes.
 
     Args:
+        way: `full`, `lora`, `dora` or `ia3`.
         trainable: weights that are trained.
         state_bytes: that the optimiser keeps of each.
         largest: weights of the largest tensor of the model's own that is trained.
-        whole: they are the model's own weights, no adapter's.
-        low: width of all LoRA products of one token, over all layers.
+        adapted: (inputs, outputs) of the layers an adapter is on.
+        rank: of LoRA.
+        depth: decoder layers that keep something for the way back: those above the first that is trained.
         value_bytes: of a base weight and of an activation.
         quantized_bytes: of a quantised base weight, or None.
         fused: layers are computed by `fused_layers`.
+        dropout: LoRA drops some of its inputs.
         recompute: gradient checkpointing.
         on_cpu: not on a GPU.
     """
 
+    way: str
     trainable: int
     state_bytes: int
     largest: int
-    whole: bool
-    low: int
+    adapted: tuple[tuple[int, int], ...]
+    rank: int
+    depth: int
     value_bytes: int
     quantized_bytes: float | None
     fused: bool
+    dropout: bool
     recompute: bool
     on_cpu: bool
 
@@ -177,51 +198,92 @@ QUANTIZED_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 """Of a weight. NF4: half a byte, and for each 64 a scale of one byte, for each 256 of these one of four."""
 
 
-def peak(shape: Shape, method: Method, tokens: int, predicting: int) -> Peak:
+@dataclass(frozen=True)
+class Load:
+    """What is computed at once at most.
+
+    Args:
+        tokens: of a pack.
+        predicting: those of them that go through the output head.
+        packs: of a step.
+    """
+
+    tokens: int
+    predicting: int
+    packs: int
+
+
+def peak(shape: Shape, method: Method, load: Load) -> Peak:
     """Memory while training.
 
     Args:
         shape: the model.
         method: how it is trained.
-        tokens: computed at once at most.
-        predicting: those of them that go through the output head.
+        load: how much at once.
 
     A trained weight takes itself, its gradient and the optimiser's moments. Of a token, each layer keeps for the way
     back what `_kept` counts; with recomputing, one vector a layer and one layer in full, and twice that in all, since
     the layers' tensors come and go between those that stay (measured). The head holds the logits of one chunk of
     predicting tokens twice over. While the weights are read, their file is in memory too where its number format is
-    another. Two more tensors as large as the largest trained one are there while the optimiser works on it.
+    another. In a step of one pack the gradients come as the activations go; while the optimiser steps, two tensors
+    as large as the largest trained one are there beside them.
     """
+    weights = _weights_bytes(shape, method)
     same_format = (
         round(shape.file_bytes / shape.parameters) == method.value_bytes and not method.quantized_bytes
     )
-    kept = _kept(shape, method)
-    working = 3 * shape.intermediate + 4 * shape.hidden + 2 * shape.queries
-    vectors = shape.layers * shape.hidden + kept if method.recompute else shape.layers * kept
-    exact = shape.parameters - (shape.linear_weights if method.quantized_bytes else 0)
-    quantised = (shape.parameters - exact) * (method.quantized_bytes or 0)
-    weights = exact * method.value_bytes + round(quantised)
-    one_exact = shape.largest_linear * method.value_bytes if method.quantized_bytes else 0
-    own = 0 if method.whole else 4
+    gradients = 4 * method.trainable
+    own = 0 if method.way == "full" else 4 * method.trainable
+    head_gradient = 4 * method.largest if method.largest == shape.vocabulary * shape.hidden else 0
+    spare = gradients - head_gradient if load.packs == 1 else 0
+    head = 2 * min(load.predicting * shape.vocabulary * 4, LOGITS_BYTES)
+    computing = _activation_bytes(shape, method, load.tokens) + head - spare
+    beside = max(computing, 2 * 4 * method.largest)
     return Peak(
         process=PROCESS_BYTES + BUFFER_BYTES if method.on_cpu else 0,
         weights=weights,
-        adapter=(own + 4 + method.state_bytes) * method.trainable + 2 * 4 * method.largest,
-        activations=round(tokens * (vectors + working) * method.value_bytes * (2 if method.recompute else 1))
-        + one_exact,
-        head=2 * min(predicting * shape.vocabulary * 4, LOGITS_BYTES),
+        adapter=own + gradients + method.state_bytes * method.trainable,
+        activations=max(0, beside - head),
+        head=min(head, beside),
         loading=weights + (0 if same_format else shape.file_bytes) if method.on_cpu else weights,
     )
 
 
+def _weights_bytes(shape: Shape, method: Method) -> int:
+    if not method.quantized_bytes:
+        return shape.parameters * method.value_bytes
+    exact = (shape.parameters - shape.linear_weights) * method.value_bytes
+    return exact + round(shape.linear_weights * method.quantized_bytes)
+
+
+def _activation_bytes(shape: Shape, method: Method, tokens: int) -> int:
+    kept = _kept(shape, method)
+    working = 3 * shape.intermediate + 4 * shape.hidden + 2 * shape.queries
+    vectors = shape.layers * shape.hidden + kept if method.recompute else method.depth * kept
+    values = round(tokens * (vectors + working) * (2 if method.recompute else 1))
+    # a quantised layer is turned into exact numbers while it is used, DoRA adds a product to a copy of its weights
+    copies = (1 if method.quantized_bytes else 0) + (2 if method.way == "dora" else 0)
+    return (values + copies * shape.largest_linear) * method.value_bytes
+
+
 def _kept(shape: Shape, method: Method) -> float:
-    """Values that a layer keeps of a token for the way back.
+    """Values that a layer keeps of a token for the way back, counted with autograd's hooks on saved tensors.
 
     A fused layer: its input and the MLP's, queries, keys and values, what was attended to, gate and up, LoRA's low
-    products, one number a head and one a norm. Others, about: 12 vectors of the residual width and 4 of the MLP's.
+    products, one number a head and one a norm. Others: of each norm what comes in and what it makes of it (twice when
+    its weights are trained), queries, keys and values, what was attended to, four vectors of the MLP; what adapters
+    add.
     """
-    low = method.low / shape.layers
+    adapted = method.adapted if method.way in ("lora", "dora") else ()
+    low = method.rank * len(adapted) / shape.layers
+    inputs, outputs = (sum(pair[side] for pair in adapted) / shape.layers for side in (0, 1))
     if method.fused:
         own = 2 * shape.hidden + 2 * shape.queries + 2 * shape.keys + 2 * shape.intermediate
         return own + low + shape.heads + 2
-    return 12 * shape.hidden + 4 * shape.intermediate + low
+    norms = {"full": 6, "ia3": 2}.get(method.way, 4)
+    own = (norms + 1) * shape.hidden + shape.queries + 2 * shape.keys + 4 * shape.intermediate
+    own += 2 * shape.keys if method.way == "ia3" else 0
+    if shape.fused_qkv:  # a view of the values keeps the whole product alive
+        own += shape.queries + shape.keys
+    dropped = 2 * inputs - 2 * shape.hidden - shape.intermediate if method.dropout else 0
+    return own + low + dropped + (2.5 * outputs if method.way == "dora" else 0)

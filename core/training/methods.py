@@ -52,9 +52,17 @@ def _lora(model: Any, recipe: Recipe) -> Any:
         use_dora=recipe.value("dora"),
         task_type=_task_type(model),
     )
-    if not recipe.quantization:  # a quantised layer is a kind of Linear too, but no plain product
-        config._register_custom_module({torch.nn.Linear: FusedLinear})
+    config._register_custom_module(_fused_layers(recipe))
     return config
+
+
+def _fused_layers(recipe: Recipe) -> dict[type, type]:
+    """The LoRA layer for each kind of layer; a quantised one is a kind of Linear too, and comes first."""
+    if recipe.quantization is None:
+        return {torch.nn.Linear: FusedLinear}
+    from core.training.fused_quantized import LAYERS
+
+    return {**LAYERS, torch.nn.Linear: FusedLinear}
 
 
 def _lora_targets(model: Any, recipe: Recipe) -> str | list[str]:

@@ -43,13 +43,6 @@ def adapted(recipe: Recipe, shape: Shape) -> list[tuple[str, int, int]]:
     ]
 
 
-def low_width(recipe: Recipe, shape: Shape) -> int:
-    """Width of all LoRA products of one token, over all layers."""
-    if recipe.value("method") != "lora":
-        return 0
-    return int(recipe.value("rank")) * len(adapted(recipe, shape))
-
-
 def largest_trained(recipe: Recipe, shape: Shape) -> int:
     """Weights of the largest tensor of the model's own that is trained."""
     if recipe.value("method") == "full":

@@ -21,10 +21,12 @@ SMOL = "SmolLM2-135M"
 MADE = "made"
 RECIPES: list[dict[str, Any]] = [
     {"model": SMOL, "sequence_length": 256, "batch_size": 12, "rank": 8},
-    {"model": SMOL, "sequence_length": 1024, "batch_size": 6, "token_budget": 1500, "evaluate_every": 1},
+    {"model": SMOL, "sequence_length": 1024, "batch_size": 6, "quantization": "nf4", "evaluate_every": 1},
+    {"model": SMOL, "sequence_length": 256, "batch_size": 4, "method": "full"},
     {"model": SMOL, "sequence_length": 700, "batch_size": 2, "gradient_checkpointing": True, "rank": 24},
-    {"model": MADE, "sequence_length": 256, "batch_size": 32, "token_budget": 4096, "evaluate_every": 1},
     {"model": MADE, "sequence_length": 1024, "batch_size": 16, "token_budget": 8192},
+    {"model": MADE, "sequence_length": 256, "batch_size": 32, "token_budget": 4096, "quantization": "nf4"},
+    {"model": MADE, "sequence_length": 1024, "batch_size": 8, "method": "full", "evaluate_every": 1},
     {"model": MADE, "sequence_length": 1024, "batch_size": 8, "target_modules": ["qkv_proj", "down_proj"]},
 ]
 """Others than those that the constants of the formula were fitted to."""

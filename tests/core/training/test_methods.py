@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from peft.utils.integrations import dequantize_bnb_weight
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from core.backends.local import LocalBackend
-from core.recipe import Recipe
+from core.recipe import Recipe, build
+from core.training import methods
 from core.training.adapters import AdapterError, load_base
+from core.training.fused_layers import fuse
+from core.training.fused_quantized import LAYERS
 from tests.core.training import reference, tiny
 from tests.core.training.conftest import Ask, FolderRun
+from tests.core.training.test_packing import make_rows, packed, worst
 
 MakeRecipe = Callable[..., Recipe]
 METHODS: dict[str, dict[str, Any]] = {
@@ -122,6 +127,37 @@ def check_merge(tuned: Any) -> None:
         merged = tuned.merge_and_unload()(ids).logits
     assert (merged - beside).abs().max() < 1e-4
     assert (bare - beside).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+@pytest.mark.parametrize("family", ["phi3", "llama"])
+def test_fused_quantised_layers_are_those_of_the_rounded_weights(
+    quantization: str, family: str, models: dict[str, Path]
+) -> None:
+    rounded = load_base(models[family], "fp32", torch.device("cpu"), quantization)
+    exact = load_base(models[family], "fp32", torch.device("cpu"))
+    parts = dict(exact.named_modules())
+    for name, part in rounded.named_modules():
+        if type(part) in LAYERS:
+            weight = dequantize_bnb_weight(part.weight, state=getattr(part, "state", None))
+            assert not torch.equal(parts[name].weight, weight)
+            parts[name].weight.data = weight
+    tuned = []
+    for base, changes in ((rounded, {"quantization": quantization}), (exact, {})):
+        model = methods.prepare(base, build({"model": "-", "data": "-", "rank": 4, **changes}))
+        torch.manual_seed(3)
+        for item in model.parameters():
+            if item.requires_grad:
+                item.data.normal_(std=0.1)
+        tuned.append(model.train())
+    assert [fuse(model) for model in tuned] == [2, 2]
+    losses, gradients = [], []
+    for model in tuned:
+        loss, gradient, _ = packed(model, make_rows(), 150, share=True)
+        losses.append(loss)
+        gradients.append(gradient)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+    assert worst(*gradients) < 1e-5
 
 
 @pytest.mark.parametrize(
