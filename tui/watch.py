@@ -27,6 +27,15 @@ class Sample:
     step: int = 0
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A setting was changed after a step, at which learning rate and loss were these."""
+
+    step: int
+    learning_rate: float | None
+    loss: float | None
+
+
 class Watch:
     """A run's charts, log lines and sample replies.
 
@@ -34,6 +43,8 @@ class Watch:
         summary: state and latest values.
         samples: by prompt, in the order of their first appearance.
         status: the last progress that isn't a step, e.g. a download; None once it is over.
+        dials: what was changed while the run went, by name, as it is now.
+        turns: when something was changed.
     """
 
     def __init__(self) -> None:
@@ -45,6 +56,8 @@ class Watch:
         self.memory = Series("memory")
         self.samples: dict[str, Sample] = {}
         self.status: e.Status | None = None
+        self.dials: dict[str, str] = {}
+        self.turns: list[Turn] = []
         self._every = 1
 
     @property
@@ -62,6 +75,9 @@ class Watch:
         for event in batch:
             if not isinstance(event, e.Status):
                 self.status = None
+            if isinstance(event, e.Changed):
+                self.dials[event.name] = event.new
+                self.turns.append(Turn(event.step, self.learning_rate.last, self.loss.last))
             if isinstance(event, e.Step):
                 self._step(event)
                 if not self._tells(event.step):

@@ -55,7 +55,7 @@ class Dials:
 
 
 def checked(name: str, value: Any) -> Any:
-    """The value of a dial, as the recipe's table of settings takes it.
+    """The value of a dial, as the recipe's table of settings takes it; `end` is the plan's own for `stop_after`.
 
     Raises:
         DialError: there is no such dial, or the value is none for it.
@@ -64,10 +64,15 @@ def checked(name: str, value: Any) -> Any:
         raise DialError(
             f"{name!r} can't be changed while a run is going.", "", f"What can: {', '.join(NAMES)}."
         )
+    if name == "stop_after" and value in (None, "end"):
+        return None
     key = "max_steps" if name == "stop_after" else name
     try:
         recipe = build({"model": "-", "data": "-", key: value}, name)
     except RecipeError as error:
         sentence = error.problems[0][1].replace(f"`{key}`", f"`{name}`")
         raise DialError(sentence, "", "Give another value.") from error
-    return getattr(recipe, key)
+    found = getattr(recipe, key)
+    if found is None:
+        raise DialError(f"`{name}` needs a value.", "", "Give a number.")
+    return found

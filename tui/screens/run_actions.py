@@ -86,7 +86,7 @@ class RunActions(ModeScreen):
         match verb:
             case "stop":
                 return row.active or row.state in ("paused", "lost")
-            case "pause" | "checkpoint" | "sample":
+            case "pause" | "checkpoint" | "sample" | "change":
                 return row.active
             case "resume":
                 return not row.active and row.state != "finished"

@@ -1,4 +1,4 @@
-"""`finetui runs|watch|stop|pause|resume|rename|delete|restore`."""
+"""`finetui runs|watch|stop|pause|resume|set|rename|delete|restore`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("stop")(stop)
     app.command("pause")(pause)
     app.command("resume")(resume)
+    app.command("set")(change)
     app.command("rename")(rename)
     app.command("delete")(delete)
     app.command("restore")(restore)
@@ -107,6 +108,29 @@ def pause(ref: Ref, json: Json = False) -> None:
 def resume(ref: Ref, json: Json = False) -> None:
     """Go on with a paused, stopped, failed or lost run from its last checkpoint."""
     _change(supervisor.resume, ref, json, "", f"goes on; `finetui watch {ref}` shows it")
+
+
+def change(
+    ref: Ref,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIAL", help="learning_rate, evaluate_every or stop_after.", show_default=False
+        ),
+    ],
+    value: Annotated[str, typer.Argument(help="A number; for stop_after also `end`.", show_default=False)],
+    json: Json = False,
+) -> None:
+    """Change a setting of a run while it goes, from its next step on."""
+    from core.training.dials import checked
+
+    with errors_told():
+        found = checked(name, value)
+        row = supervisor.get(ref)
+        supervisor.ask(row.id, "change", name=name, value=found)
+        say(f"{row.id} has {name} {value} from its next step on")
+        if json:
+            out_json({"run": row.id, "name": name, "value": found})
 
 
 def delete(ref: Ref, json: Json = False) -> None:

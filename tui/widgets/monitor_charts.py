@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 from tui.format import loss, rate, short, size
 from tui.raster import axis_number
 from tui.watch import Watch
@@ -22,7 +25,7 @@ def make_charts(watch: Watch) -> dict[str, Chart]:
 
 
 def headlines(charts: dict[str, Chart], watch: Watch) -> None:
-    """Write the last and the best values into the titles, and mark the evaluations."""
+    """Write the last and the best values into the titles, mark the evaluations, and where a setting was changed."""
     if watch.loss.points:
         charts["loss"].headline = loss(watch.loss.last)
     if watch.throughput.last is not None:
@@ -31,7 +34,15 @@ def headlines(charts: dict[str, Chart], watch: Watch) -> None:
         charts["rate"].headline = rate(watch.learning_rate.last)
     if watch.memory.last is not None:
         charts["memory"].headline = size(watch.memory.last)
+    charts["loss"].marks = _turns((turn.step, turn.loss) for turn in watch.turns)
+    charts["rate"].marks = _turns((turn.step, turn.learning_rate) for turn in watch.turns)
     _evaluation(charts["evaluation"], watch)
+
+
+def _turns(points: Iterable[tuple[int, float | None]]) -> list[Mark]:
+    return [
+        Mark(step, value, "▼", "v") for step, value in points if value is not None and math.isfinite(value)
+    ]
 
 
 def _evaluation(chart: Chart, watch: Watch) -> None:

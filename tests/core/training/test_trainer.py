@@ -17,7 +17,8 @@ from core.backends.local import LocalBackend
 from core.recipe import Recipe
 from core.training import job
 from core.training.inputs import InputError
-from core.training.trainer import StepTrainer, TrainingError
+from core.training.mishaps import TrainingError
+from core.training.trainer import StepTrainer
 from tests.core.training.conftest import Ask, FolderRun
 
 MakeRecipe = Callable[..., Recipe]
@@ -103,8 +104,8 @@ def test_a_full_disk_at_a_checkpoint_is_a_warning(
 ) -> None:
     write = StepTrainer._write_checkpoint
 
-    def full_at_five(self: StepTrainer, folder: Path) -> None:
-        write(self, folder)
+    def full_at_five(self: StepTrainer, folder: Path, *parts: Any) -> None:
+        write(self, folder, *parts)
         if self.state.global_step == 5:
             raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -123,12 +124,12 @@ def test_a_pause_that_cannot_be_saved_goes_on(
 ) -> None:
     write = StepTrainer._write_checkpoint
 
-    def full_at_three(self: StepTrainer, folder: Path) -> None:
+    def full_at_three(self: StepTrainer, folder: Path, *parts: Any) -> None:
         if self.state.global_step == 3:
             raise RuntimeError(
                 "PytorchStreamWriter failed writing file data/0: file write failed: No space left on device"
             )
-        write(self, folder)
+        write(self, folder, *parts)
 
     monkeypatch.setattr(StepTrainer, "_write_checkpoint", full_at_three)
     run = FolderRun(tmp_path / "run")
@@ -160,7 +161,7 @@ def test_the_finished_adapter_waits_for_space(
 def test_another_failure_of_a_checkpoint_is_not_swallowed(
     make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: StepTrainer, folder: Path) -> None:
+    def broken(self: StepTrainer, folder: Path, *parts: Any) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(StepTrainer, "_write_checkpoint", broken)
@@ -256,3 +257,85 @@ def test_leaves_before_the_first_step(verb: str, kind: str, make_recipe: MakeRec
     outcome = train(make_recipe(), run)
     assert (outcome.kind, outcome.step) == (kind, 0)
     assert not run.of("step")
+
+
+def test_dials_are_turned_while_a_run_goes_and_stay_turned_when_it_is_resumed(
+    make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(schedule="linear", warmup=0.0, max_steps=10, evaluate_every=5, sample_prompts=[])
+    whole = FolderRun(tmp_path / "whole")
+    train(recipe, whole)
+    first = FolderRun(tmp_path / "run")
+    first.asked = {
+        2: Ask("change", {"name": "learning_rate", "value": 5e-3}),
+        3: Ask("change", {"name": "evaluate_every", "value": 2}),
+        5: Ask("change", {"name": "stop_after", "value": 8}),
+        6: Ask("pause"),
+    }
+    train(recipe, first)
+    second = FolderRun(tmp_path / "run", resume_from=tmp_path / "run/checkpoints/step-6")
+    assert train(recipe, second).kind == "stopped"
+    steps = [*first.of("step"), *second.of("step")]
+    assert [step.step for step in steps] == list(range(1, 9))
+    planned = [step.learning_rate for step in whole.of("step")]
+    assert [step.learning_rate for step in steps] == pytest.approx(
+        [*planned[:2], *(rate / 2 for rate in planned[2:8])]
+    )
+    evaluated = [event.step for event in [*first.of("evaluated"), *second.of("evaluated")]]
+    assert evaluated == [0, 4, 6, 8]
+    told = [(event.name, event.old, event.new, event.step) for event in first.of("changed")]
+    assert told == [
+        ("learning_rate", "0.01", "0.005", 2),
+        ("evaluate_every", "5", "2", 3),
+        ("stop_after", "the end", "8", 5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("rank", 8, "can't be changed"),
+        ("learning_rate", -1, "`learning_rate` is -1"),
+        ("evaluate_every", "often", "`evaluate_every` is 'often'"),
+        ("stop_after", 0, "`stop_after` is 0"),
+    ],
+)
+def test_a_dial_that_can_t_be_turned_is_a_warning_and_the_run_goes_on(
+    name: str, value: Any, said: str, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    run = FolderRun(tmp_path / "run")
+    run.asked = {2: Ask("change", {"name": name, "value": value})}
+    assert train(make_recipe(max_steps=3, sample_prompts=[]), run).kind == "finished"
+    (warned,) = run.of("warned")
+    assert said in warned.text
+    assert not run.of("changed")
+
+
+def test_training_stops_when_nothing_gets_better_and_the_best_is_the_model(
+    make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """At this rate the loss on the validation rows falls and then rises."""
+    recipe = make_recipe(
+        early_stopping=2, keep_best=True, evaluate_every=1, checkpoint_every=50, max_steps=60,
+        learning_rate=3e-2, sample_prompts=[], schedule="constant",
+    )  # fmt: skip
+    run = FolderRun(tmp_path / "run")
+    outcome = train(recipe, run)
+    losses = {event.step: event.loss for event in run.of("evaluated") if event.step}
+    best = min(losses, key=lambda step: losses[step])
+    assert outcome.kind == "finished"
+    assert outcome.step == best + 2 == max(losses) < 60
+    assert outcome.loss == losses[best]
+    assert run.kept == (2, best)
+    saved, checkpoint = weights(tmp_path / "run/model"), weights(tmp_path / f"run/checkpoints/step-{best}")
+    assert all(torch.equal(saved[name], checkpoint[name]) for name in saved)
+
+
+def test_without_keep_best_the_last_is_the_model(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    run = FolderRun(tmp_path / "run")
+    recipe = make_recipe(early_stopping=1, evaluate_every=1, max_steps=60, learning_rate=3e-2)
+    outcome = train(recipe, run)
+    assert outcome.step < 60
+    saved = weights(tmp_path / "run/model")
+    checkpoint = weights(tmp_path / f"run/checkpoints/step-{outcome.step}")
+    assert all(torch.equal(saved[name], checkpoint[name]) for name in saved)
