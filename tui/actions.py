@@ -130,8 +130,12 @@ ACTIONS: tuple[Action, ...] = (
     Action("monitor.resume", "r", "Resume", "Go on from the last checkpoint", footer=True),
     Action("monitor.chat", "c", "Chat", "Talk to this run's model", footer=True),
     Action("monitor.detach", "d", "Detach", "Leave the run to itself and go to the list", footer=True),
+    Action("monitor.evaluate", "e", "Evaluate", "Measure this run's model beside its base", footer=True),
     Action("monitor.checkpoint", "v", "Checkpoint", "Save a checkpoint at the next step"),
     Action("monitor.sample", "a", "Sample", "Ask the model for sample replies at the next step"),
+    Action(
+        "monitor.change", "t", "Tune", "Change learning rate, evaluation interval or last step as it goes"
+    ),
     Action("monitor.smooth", "z", "Smooth", "Smooth the training loss, or show it as it is"),
     Action("monitor.log_scale", "l", "Log scale", "Draw the loss on a logarithmic scale"),
     Action("monitor.follow", "f", "Follow", "Follow the end of the log"),
@@ -140,6 +144,21 @@ ACTIONS: tuple[Action, ...] = (
     Action("monitor.panes", "tab", "Next pane", "Go to the next pane: log, samples", palette=False),
     Action("monitor.copy", "y", "Copy", "Copy the run's id and figures"),
     Action("monitor.write", "w", "Write", "Write the run's log to a file"),
+    # evaluation, a page over the monitor
+    Action("evaluation.measure", "m", "Measure", "Measure base and tuned model now", footer=True),
+    Action("evaluation.stop", "x", "Stop", "Give up the measuring; nothing of it is kept", footer=True),
+    Action("evaluation.rows", "n", "Rows", "Set how many rows are measured at most", footer=True),
+    Action("evaluation.file", "f", "File", "Measure on another file of rows", footer=True),
+    Action("evaluation.length", "l", "Reply length", "Set the longest reply in tokens", footer=True),
+    Action(
+        "evaluation.panes",
+        "tab",
+        "Next pane",
+        "Go to the next pane: figures, classes, replies",
+        palette=False,
+    ),
+    Action("evaluation.copy", "y", "Copy", "Copy the figures"),
+    Action("evaluation.write", "w", "Write", "Write the evaluation to a JSON file"),
     # runs
     Action("runs.open", "enter", "Open", "Watch this run", footer=True),
     Action("runs.new", "n", "New", "Set up a new run", footer=True),

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 class LoraParts(NamedTuple):
     """A linear layer with a frozen base: `x W' + bias + scaling (x A') B'`; A and B are None without an adapter.
 
-    `stored` is W, or gives W exactly each time it is asked where W is kept quantised.
+    `stored` is W, or where W is kept quantised gives it anew each time it is asked.
     """
 
     stored: torch.Tensor | Callable[[], torch.Tensor]
@@ -60,11 +60,15 @@ class Projection:
         found = [layer.a for layer in self.layers if layer.a is not None]
         return torch.cat(found) if found else like.new_empty(0, like.shape[-1])
 
-    def outputs(self) -> Iterator[tuple[int, slice]]:
-        """For each output the number of its layer and which rows of the weight make it."""
-        for number, sizes in enumerate(self.cuts):
+    def weighted_outputs(self) -> Iterator[tuple[int, LoraParts, torch.Tensor, slice]]:
+        """For each output its layer's number, the layer, its weight and which rows of the weight make the output.
+
+        A weight is valid until the next layer's.
+        """
+        for number, (layer, sizes) in enumerate(zip(self.layers, self.cuts, strict=True)):
+            weight = layer.weight
             for size, end in zip(sizes, accumulate(sizes), strict=True):
-                yield number, slice(end - size, end)
+                yield number, layer, weight, slice(end - size, end)
 
 
 class Scratch:
@@ -89,11 +93,9 @@ def project(x: torch.Tensor, projection: Projection) -> tuple[list[torch.Tensor]
     """The outputs of a projection, each of shape (tokens, size), and `x A'` of all layers, (tokens, sum of ranks)."""
     low = x @ projection.stacked_a(x).T
     lows = low.split(projection.ranks, dim=1)
-    weights = [layer.weight for layer in projection.layers]
     outputs = []
-    for number, rows in projection.outputs():
-        layer = projection.layers[number]
-        output = linear(x, weights[number][rows], None if layer.bias is None else layer.bias[rows])
+    for number, layer, weight, rows in projection.weighted_outputs():
+        output = linear(x, weight[rows], None if layer.bias is None else layer.bias[rows])
         if layer.b is not None:
             output.addmm_(lows[number], layer.b[rows].T, alpha=layer.scaling)
         outputs.append(output)
@@ -114,11 +116,11 @@ def project_back(
     slope_x = SCRATCH.take("slope of x", x, *x.shape)
     slope_low = SCRATCH.take("slope of low", x, *low.shape)
     lows, low_slopes = low.split(projection.ranks, 1), slope_low.split(projection.ranks, 1)
-    weights = [layer.weight for layer in projection.layers]
     slopes_b: list[list[torch.Tensor]] = [[] for _ in projection.layers]
-    for output, (slope, (number, rows)) in enumerate(zip(slopes, projection.outputs(), strict=True)):
-        layer = projection.layers[number]
-        torch.addmm(slope_x, slope, weights[number][rows], beta=int(output > 0), out=slope_x)
+    for output, (slope, (number, layer, weight, rows)) in enumerate(
+        zip(slopes, projection.weighted_outputs(), strict=True)
+    ):
+        torch.addmm(slope_x, slope, weight[rows], beta=int(output > 0), out=slope_x)
         if layer.b is not None:
             parts = slopes_b[number]
             torch.addmm(

@@ -8,20 +8,32 @@ bitsandbytes' kernels and uses these.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import bitsandbytes
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from peft.tuners.lora.bnb import Linear4bit, Linear8bitLt
-from peft.utils.integrations import dequantize_bnb_weight
 
 from core.training.fused_lora import Fused
+from core.training.fused_math import SCRATCH
+
+
+def _from_4bit(base: Any) -> torch.Tensor:
+    weight: torch.Tensor = dequantize_4bit(base.weight.data, base.weight.quant_state)
+    return weight
+
+
+def _from_8bit(base: Any) -> torch.Tensor:
+    """Each row is its whole numbers, 127 the largest, times its largest value."""
+    weight = base.weight.data
+    largest = base.weight.SCB if base.state.SCB is None else base.state.SCB
+    found = SCRATCH.take("weight", torch.empty(0), *weight.shape)
+    return found.copy_(weight).mul_(largest[:, None] / 127)
 
 
 class _FusedQuantized(Fused):
-    def stored(self) -> Callable[[], torch.Tensor]:
-        base = self.get_base_layer()
-        return lambda: dequantize_bnb_weight(base.weight, state=getattr(base, "state", None)).float()
-
     def computes_in(self, x: torch.Tensor) -> bool:
         return bool(x.dtype == torch.float32 and x.device.type == "cpu")
 
@@ -29,9 +41,15 @@ class _FusedQuantized(Fused):
 class Fused4bit(_FusedQuantized, Linear4bit):
     """On 4-bit weights."""
 
+    def stored(self) -> Callable[[], torch.Tensor]:
+        return partial(_from_4bit, self.get_base_layer())
+
 
 class Fused8bit(_FusedQuantized, Linear8bitLt):
     """On 8-bit weights."""
+
+    def stored(self) -> Callable[[], torch.Tensor]:
+        return partial(_from_8bit, self.get_base_layer())
 
 
 LAYERS = {bitsandbytes.nn.Linear4bit: Fused4bit, bitsandbytes.nn.Linear8bitLt: Fused8bit}

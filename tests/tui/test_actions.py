@@ -12,6 +12,9 @@ from tui.app import MODE_NAMES, FinetuiApp
 from tui.screens.base import ModeScreen
 from tui.widgets.footer import NARROW_VERBS, RIGHT, fitting
 
+SCREENS = (*MODE_NAMES, "evaluation")
+"""The modes, and the pages over them."""
+
 
 def keys(action: Action) -> list[str]:
     return [key.strip() for key in action.keys.split(",")]
@@ -25,21 +28,21 @@ def screen_class(mode: str) -> type[ModeScreen]:
 
 def test_ids_are_unique_and_belong_to_a_screen_or_the_app() -> None:
     assert len({action.id for action in ACTIONS}) == len(ACTIONS)
-    assert {action.screen for action in ACTIONS} == {"app", *MODE_NAMES}
+    assert {action.screen for action in ACTIONS} == {"app", *SCREENS}
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", SCREENS)
 def test_no_key_means_two_things_on_a_screen(mode: str) -> None:
     used = [key for action in (*actions_of("app"), *actions_of(mode)) for key in keys_of(action, mode)]
     assert len(used) == len(set(used)), sorted(key for key in used if used.count(key) > 1)
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", SCREENS)
 def test_an_action_of_the_app_keeps_a_key_on_every_screen(mode: str) -> None:
     assert all(keys_of(action, mode)[:1] == keys(action)[:1] for action in actions_of("app"))
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", SCREENS)
 def test_no_action_takes_a_key_that_moves(mode: str) -> None:
     moves = {
         "j",
@@ -64,7 +67,7 @@ def test_every_action_has_a_plain_key_that_tmux_lets_through() -> None:
         assert any("+" not in key for key in keys(action)), action.id
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", SCREENS)
 def test_every_action_has_its_method_on_its_screen(mode: str) -> None:
     missing = [
         action.id for action in actions_of(mode) if not hasattr(screen_class(mode), f"action_{action.verb}")
@@ -78,7 +81,7 @@ def test_every_action_of_the_app_has_its_method() -> None:
     ] == []
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", SCREENS)
 def test_every_screen_says_what_it_is_for(mode: str) -> None:
     cls = screen_class(mode)
     assert mode == cls.MODE
@@ -86,7 +89,7 @@ def test_every_screen_says_what_it_is_for(mode: str) -> None:
     assert cls.HOME
 
 
-@pytest.mark.parametrize("mode", MODE_NAMES)
+@pytest.mark.parametrize("mode", SCREENS)
 @pytest.mark.parametrize("columns", [80, 100, 120, 160])
 def test_every_footer_fits_beside_help_and_commands(mode: str, columns: int) -> None:
     shown = fitting(actions_of(mode), columns)

@@ -19,6 +19,7 @@ from core.errors import FinetuiError
 from core.events import Status
 from core.runs.summary import ACTIVE, ENDED
 from tui.actions import bindings
+from tui.evaluating import Evaluations
 from tui.format import count, one_line, size
 from tui.screens.monitor_actions import MonitorActions
 from tui.watch import Watch, sample_paragraphs
@@ -73,6 +74,7 @@ class MonitorScreen(MonitorActions):
             follow=False,
             id="samples",
         )
+        self.evaluations = Evaluations()
         self.chart_index = 0
         self._reader: JournalReader | None = None
         self._timer: Timer | None = None
@@ -93,7 +95,9 @@ class MonitorScreen(MonitorActions):
     # -- which run
 
     def show_run(self, run_id: str) -> None:
-        """Watch a run, from its first event on."""
+        """Watch a run, from its first event on; an open evaluation page makes room."""
+        if getattr(self.app.screen, "MODE", "") == "evaluation":
+            self.app.pop_screen()
         if self.row is not None and run_id in (self.row.id, self.row.name):
             self._start()
             return

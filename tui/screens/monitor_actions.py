@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from textual import work
 
+from tui.evaluating import Evaluations
 from tui.format import count, loss
-from tui.screens.run_actions import RunActions
+from tui.screens.run_actions import RunActions, has_model
 from tui.watch import Watch
 from tui.widgets.chart import Chart
 from tui.widgets.log import LogView
@@ -17,7 +18,12 @@ from tui.widgets.textpane import TextPane
 if TYPE_CHECKING:
     from core.runs.rows import RunRow
 
-CHANGING = ("stop", "pause", "resume", "checkpoint", "sample", "chat")
+CHANGING = ("stop", "pause", "resume", "checkpoint", "sample", "chat", "change")
+DIALS = (
+    ("learning_rate", "learning rate", "at its highest point; the schedule is scaled with it"),
+    ("evaluate_every", "evaluate every", "steps between two evaluations"),
+    ("stop_after", "stop after", "the step after which the run stops"),
+)
 
 
 class MonitorActions(RunActions):
@@ -29,6 +35,7 @@ class MonitorActions(RunActions):
     chart_index: int
     log_view: LogView
     samples: TextPane
+    evaluations: Evaluations
 
     def lay_out(self, width: int, height: int) -> None:
         """Lay the panes out for a size."""
@@ -40,6 +47,8 @@ class MonitorActions(RunActions):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in CHANGING:
             return self.possible(action)
+        if action == "evaluate":
+            return self.row is not None and has_model(self.row)
         if action in ("copy", "write", "detach", "smooth", "log_scale", "next_chart", "previous_chart"):
             return self.row is not None
         return super().check_action(action, parameters)
@@ -65,6 +74,31 @@ class MonitorActions(RunActions):
         if prompt and await self._asked(supervisor.ask, self.row.id, "sample", prompt=prompt):
             self.notify("The reply comes at the next step, under sample replies.")
 
+    @work(group="change")
+    async def action_change(self) -> None:
+        """Ask for a dial and its value, and send it to the worker."""
+        from core.errors import FinetuiError
+        from core.runs import supervisor
+        from core.training.dials import checked
+        from tui.widgets.dialogs import Ask, Choose
+
+        if self.row is None:
+            return
+        name = await self.app.push_screen_wait(Choose("Change while it goes", DIALS))
+        if name is None:
+            return
+        note = "`end` goes on to the plan's end." if name == "stop_after" else ""
+        value = await self.app.push_screen_wait(Ask(name, self.story.dials.get(name, ""), "a number", note))
+        if value is None:
+            return
+        try:
+            found = checked(name, value.strip())
+        except FinetuiError as error:
+            self.finetui.show_error(error)
+            return
+        if await self._asked(supervisor.ask, self.row.id, "change", name=name, value=found):
+            self.notify(f"{name} is {value.strip()} from the next step on.", markup=False)
+
     async def _asked(self, function: object, *arguments: object, **named: object) -> bool:
         """Whether a request could be made; the error is shown if not."""
 
@@ -73,6 +107,12 @@ class MonitorActions(RunActions):
             return True
 
         return bool(await self.attempt(call))
+
+    def action_evaluate(self) -> None:
+        from tui.screens.evaluation import EvaluationScreen
+
+        if self.row is not None:
+            self.app.push_screen(EvaluationScreen(self.row, self.evaluations))
 
     def action_detach(self) -> None:
         if self.row is not None and self.row.active:
