@@ -125,7 +125,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("train.reset", "r", "Reset", "Set the field back to its default"),
     Action("train.more", "m", "More", "Show or hide the rarely changed settings"),
     # monitor
-    Action("monitor.stop", "s", "Stop", "Stop the run; its checkpoint and adapter are kept", footer=True),
+    Action("monitor.stop", "s", "Stop", "Stop the run; its checkpoint and model are kept", footer=True),
     Action("monitor.pause", "p", "Pause", "Write a checkpoint, leave and free the device", footer=True),
     Action("monitor.resume", "r", "Resume", "Go on from the last checkpoint", footer=True),
     Action("monitor.chat", "c", "Chat", "Talk to this run's model", footer=True),
@@ -172,7 +172,7 @@ ACTIONS: tuple[Action, ...] = (
         "Write the model to a folder: adapter, merged weights, or for Ollama",
         footer=True,
     ),
-    Action("runs.stop", "s", "Stop", "Stop the run; its checkpoint and adapter are kept"),
+    Action("runs.stop", "s", "Stop", "Stop the run; its checkpoint and model are kept"),
     Action("runs.pause", "p", "Pause", "Write a checkpoint, leave and free the device"),
     Action("runs.resume", "r", "Resume", "Go on from the last checkpoint"),
     Action("runs.rename", "e", "Rename", "Give the run another name"),

@@ -186,3 +186,12 @@ def plain(text: str) -> str:
     apart = unicodedata.normalize("NFKD", swapped)
     letters = "".join(character for character in apart if not unicodedata.combining(character))
     return letters.encode("ascii", "replace").decode("ascii")
+
+
+def metrics(found: dict[str, float]) -> str:
+    """What a task measures beside the loss, by name: shares in percent, other figures as they are."""
+    words = []
+    for name, value in found.items():
+        share = name.endswith(("accuracy", "f1"))
+        words.append(f"{visible(name.replace('_', ' '))} {f'{value:.1%}' if share else f'{value:.3g}'}")
+    return "  ".join(words)

@@ -13,8 +13,8 @@ from core.recipe import Recipe, RecipeError, build, fields
 from core.settings import FieldInfo
 
 MAIN = (
-    "name", "backend", "device", "model", "data", "validation", "sequence_length", "rank", "alpha",
-    "learning_rate", "epochs", "batch_size", "accumulation", "precision", "seed",
+    "name", "backend", "device", "model", "data", "validation", "task", "sequence_length", "method", "quantization",
+    "rank", "alpha", "learning_rate", "epochs", "batch_size", "accumulation", "precision", "seed",
 )  # fmt: skip
 """The settings people change; the others are behind More."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core import events as e
 from core.runs.summary import ACTIVE, RunSummary, fold
 from tui.envelope import Series
-from tui.format import clock, count, duration, loss, rate, short, size, visible
+from tui.format import clock, count, duration, loss, metrics, rate, short, size, visible
 from tui.raster import nice_step
 from tui.widgets.textpane import Paragraph
 
@@ -138,15 +138,16 @@ class Watch:
     def _evaluated(self, event: e.Evaluated) -> tuple[str, str]:
         best = self.evaluation.best
         self.evaluation.add(event.step, event.loss)
+        figures = f"  {metrics(event.metrics)}" if event.metrics else ""
         if event.step == 0:
-            return f"step 0  evaluation loss {loss(event.loss)} (the base model)", "accent"
+            return f"step 0  evaluation loss {loss(event.loss)} (the base model){figures}", "accent"
         note = ""
         if best is not None and event.loss is not None:
             better = event.loss < best
             note = (
                 " (best so far)" if better else f" (best {loss(best)} at {count(self.evaluation.best_step)})"
             )
-        return f"step {count(event.step)}  evaluation loss {loss(event.loss)}{note}", "accent"
+        return f"step {count(event.step)}  evaluation loss {loss(event.loss)}{note}{figures}", "accent"
 
     def _sample(self, event: e.Sampled) -> None:
         sample = self.samples.setdefault(event.prompt, Sample(event.prompt))
@@ -193,7 +194,7 @@ def _rare(event: e.Event) -> tuple[str, str] | None:
         case e.Resumed():
             return f"resumed after step {count(event.step)}", ""
         case e.Stopped():
-            kept = "the adapter is kept" if event.model else "no adapter yet"
+            kept = "the model is kept" if event.model else "no model yet"
             return f"stopped after step {count(event.step)}; {kept}", "warning"
         case e.Finished():
             took = f" in {duration(event.duration_s)}" if event.duration_s else ""

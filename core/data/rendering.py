@@ -215,6 +215,11 @@ class Renderer:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special))
 
     @property
+    def template_text(self) -> str | None:
+        """The chat template it renders with, or None where it renders no conversations."""
+        return None if self._chat_template is None else self._chat_template.source
+
+    @property
     def reads_tools(self) -> bool:
         """Whether the template writes the tools of rows down."""
         return self._template.reads_tools

@@ -39,6 +39,7 @@ class ChatTemplate:
     ) -> None:
         self._named_tokens = named_tokens
         self._special = _alternatives(specials)
+        self.source = source
         self._compiled = compile_template(source, now or datetime.now())
         self._skeletons: dict[_Shape, Skeleton] = {}
         self._plans: dict[_Shape, Plan | None] = {}

@@ -222,7 +222,7 @@ def delete(ref: str) -> RunRow:
             raise RunError(
                 f"{row.name} is {row.state}: it can't be deleted.",
                 "A worker is writing to it.",
-                f"`finetui stop {row.id}` first; that keeps a checkpoint and the adapter.",
+                f"`finetui stop {row.id}` first; that keeps a checkpoint and the model.",
             )
         _await_exit(run, row)
         run.write_meta(replace(run.meta, trashed_at=time.time()))

@@ -201,7 +201,7 @@ async def test_stop_asks_names_what_is_kept_and_is_safe_by_default(live: RunDire
         await press(pilot, "s")
         await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
         text = " ".join(screen_text(pilot).replace("┃", " ").split())
-        assert "A checkpoint and the adapter are written first and kept" in text
+        assert "A checkpoint and the model are written first and kept" in text
         await press(pilot, "enter")
         assert control.pending(live.control_dir) == []
         await press(pilot, "s")

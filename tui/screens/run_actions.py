@@ -111,7 +111,7 @@ def _stop_question(row: RunRow) -> tuple[str, str, str]:
     left = f", {count(row.total_steps - row.step)} of {count(row.total_steps)} steps are left"
     return (
         f"Stop {name} after step {count(row.step)}?",
-        "A checkpoint and the adapter are written first and kept; it can be resumed later"
+        "A checkpoint and the model are written first and kept; it can be resumed later"
         f"{left if row.total_steps else ''}.",
         "Stop it",
     )

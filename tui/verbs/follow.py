@@ -10,7 +10,7 @@ from core import events as ev
 from core.runs import supervisor
 from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
-from tui.format import duration
+from tui.format import duration, metrics
 from tui.verbs.output import EXIT_FAILED, out, out_json, say
 
 POLL_S = 0.5
@@ -84,10 +84,9 @@ class Lines:
                     f"{event.tokens_per_s:.0f} tok/s  {event.memory_bytes / 1e9:.1f} GB"
                 )
             case ev.Evaluated():
-                return (
-                    f"step {event.step}  validation loss {_number(event.loss, '.4f')}  "
-                    f"perplexity {_number(event.perplexity, '.2f')}"
-                )
+                perplexity = f"  perplexity {event.perplexity:.2f}" if event.perplexity is not None else ""
+                figures = f"  {metrics(event.metrics)}" if event.metrics else ""
+                return f"step {event.step}  validation loss {_number(event.loss, '.4f')}{perplexity}{figures}"
             case ev.Sampled():
                 return f"step {event.step}  {event.prompt!r} -> {event.reply!r}"
             case ev.Checkpointed():
@@ -106,10 +105,10 @@ class Lines:
             case ev.Resumed():
                 return f"goes on after step {event.step}"
             case ev.Stopped():
-                kept = f"the adapter is in {event.model}" if event.model else "nothing was trained"
+                kept = f"the model is in {event.model}" if event.model else "nothing was trained"
                 return f"stopped after step {event.step}; {kept}"
             case ev.Finished():
-                return f"finished in {duration(event.duration_s)}; the adapter is in {event.model}"
+                return f"finished in {duration(event.duration_s)}; the model is in {event.model}"
             case ev.Failed():
                 return f"failed: {event.what}"
             case ev.Changed():

@@ -83,7 +83,7 @@ def lines(sizes: Estimate, times: TimePlan | None) -> list[str]:
         (
             "",
             size(sizes.checkpoint_bytes),
-            f"a checkpoint, up to {sizes.checkpoints} at a time, and the adapter",
+            f"a checkpoint, up to {sizes.checkpoints} at a time, and the model",
         ),
     ]
     if times:

@@ -96,8 +96,8 @@ def watch(
 
 
 def stop(ref: Ref, json: Json = False) -> None:
-    """Stop a run after its present step; a checkpoint and the adapter are kept."""
-    _change(supervisor.stop, ref, json, "stopped", "stopping: it writes a checkpoint and the adapter first")
+    """Stop a run after its present step; a checkpoint and the model are kept."""
+    _change(supervisor.stop, ref, json, "stopped", "stopping: it writes a checkpoint and the model first")
 
 
 def pause(ref: Ref, json: Json = False) -> None:

@@ -339,3 +339,13 @@ def test_without_keep_best_the_last_is_the_model(make_recipe: MakeRecipe, tmp_pa
     saved = weights(tmp_path / "run/model")
     checkpoint = weights(tmp_path / f"run/checkpoints/step-{outcome.step}")
     assert all(torch.equal(saved[name], checkpoint[name]) for name in saved)
+
+
+def test_a_model_is_saved_with_the_template_it_was_trained_with(
+    make_recipe: MakeRecipe, tmp_path: Path, tiny_model: Path
+) -> None:
+    own = (tiny_model / "chat_template.jinja").read_text()
+    other = tmp_path / "other.jinja"
+    other.write_text(own.replace("<|user|>", "<|system|>"))
+    train(make_recipe(max_steps=1, chat_template=str(other)), FolderRun(tmp_path / "run"))
+    assert (tmp_path / "run/model/chat_template.jinja").read_text() == other.read_text() != own
