@@ -6,6 +6,8 @@ A device is named `cpu` or `cuda:<uuid>`; the uuid stays the same whatever CUDA_
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,25 +34,43 @@ class Gpu:
         return f"cuda:{self.uuid}"
 
 
-def gpus() -> list[Gpu]:
-    """The GPUs this process may use, in CUDA's order; none where there is no NVIDIA driver.
+@dataclass(frozen=True)
+class GpuProcess:
+    """A process that computes on a GPU.
 
-    CUDA_VISIBLE_DEVICES is honoured as CUDA reads it: numbers or uuids (their beginnings too), the list ends at
-    the first entry that names no GPU.
+    Args:
+        pid: its number on this machine; in a container it may be another one than here.
+        name: of its program; empty where it can't be seen from here.
+        bytes: of the GPU's memory that it holds; None where the driver doesn't say.
+    """
+
+    pid: int
+    name: str
+    bytes: int | None
+
+    @property
+    def words(self) -> str:
+        """`pid 7 python, 1.5 GB`."""
+        held = "memory unknown" if self.bytes is None else f"{self.bytes / 1e9:.1f} GB"
+        return f"pid {self.pid} {self.name or '(not to be seen from here)'}, {held}"
+
+
+@contextmanager
+def _library() -> Iterator[Any]:
+    """NVIDIA's management library, or None where there is no driver.
+
+    Raises:
+        DeviceError: it fails while it is used.
     """
     import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return []
+        yield None
+        return
     try:
-        setting = os.environ.get("CUDA_VISIBLE_DEVICES")
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        found = [_gpu(pynvml, index, handle) for index, handle in enumerate(handles)]
-        for word in (setting or "").split(","):
-            if word.strip().startswith("MIG-"):  # a slice of a GPU has no number, only its uuid
-                found.append(_gpu(pynvml, -1, pynvml.nvmlDeviceGetHandleByUUID(word.strip())))
+        yield pynvml
     except pynvml.NVMLError as error:
         raise DeviceError(
             "The GPUs can't be listed.",
@@ -59,7 +79,57 @@ def gpus() -> list[Gpu]:
         ) from error
     finally:
         pynvml.nvmlShutdown()
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs this process may use, in CUDA's order; none where there is no NVIDIA driver.
+
+    CUDA_VISIBLE_DEVICES is honoured as CUDA reads it: numbers or uuids (their beginnings too), the list ends at
+    the first entry that names no GPU.
+
+    Raises:
+        DeviceError: the driver is there and can't list them.
+    """
+    with _library() as pynvml:
+        if pynvml is None:
+            return []
+        setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        found = [_gpu(pynvml, index, handle) for index, handle in enumerate(handles)]
+        for word in (setting or "").split(","):
+            if word.strip().startswith("MIG-"):  # a slice of a GPU has no number, only its uuid
+                found.append(_gpu(pynvml, -1, pynvml.nvmlDeviceGetHandleByUUID(word.strip())))
     return visible(found, setting)
+
+
+def processes(device: str) -> list[GpuProcess]:
+    """The processes that compute on a GPU, the one that holds most first; none where the driver doesn't tell.
+
+    Args:
+        device: `cuda:<uuid>`.
+
+    Raises:
+        DeviceError: there is no such GPU.
+    """
+    with _library() as pynvml:
+        if pynvml is None:
+            return []
+        handle = pynvml.nvmlDeviceGetHandleByUUID(device.removeprefix("cuda:"))
+        try:
+            running = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
+            return []
+    found = [GpuProcess(item.pid, _program(item.pid), item.usedGpuMemory) for item in running]
+    return sorted(found, key=lambda item: -(item.bytes or 0))
+
+
+def _program(pid: int) -> str:
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).name())
+    except psutil.Error:
+        return ""
 
 
 def _gpu(pynvml: Any, index: int, handle: Any) -> Gpu:

@@ -26,6 +26,16 @@ class RecipeFields(Plain):
     """Where it trains: on this machine, or as an Azure serverless job."""
     device: str | None = setting("Run", local="<first GPU, else cpu>")
     """`cpu`, or `cuda:N` as this machine numbers its GPUs."""
+    devices: int | None = setting(
+        "Run", local=1, usual="1 to 8", ge=1, le=64, effect="More is faster; a step has more rows."
+    )
+    """GPUs of this machine that train together, one process each; each adds its batch_size x accumulation rows to a
+    step. On a CPU they are processes that share its cores: no faster, for trying it out."""
+    sharding: Literal["ddp", "fsdp"] | None = setting(
+        "Run", local="ddp", effect="`fsdp` fits larger models and takes longer."
+    )
+    """With several devices: the whole model on each (`ddp`), or a part of each layer on each (`fsdp`, FSDP2: Zhao et
+    al., 2023), for models that one device can't hold."""
 
     model: str = Field(
         json_schema_extra={"group": "Model", "expected": "a catalogue id, a hub id or a folder"}

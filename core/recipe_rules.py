@@ -27,6 +27,10 @@ WITH_TOKENS = ("chat", "completion")
 LORA_ONLY = ("rank", "alpha", "dropout", "rslora", "dora", "init", "lora_plus_ratio")
 
 
+SHARDED_OPTIMIZERS = ("adamw", "sgd")
+"""Those whose steps are the same on a part of each weight."""
+
+
 class Rule(NamedTuple):
     """One combination that does nothing: where it is so, and what is said."""
 
@@ -53,7 +57,35 @@ def _task(recipe: RecipeFields) -> str:
     return recipe.task or "chat"
 
 
+def _sharded(recipe: RecipeFields) -> bool:
+    return recipe.sharding == "fsdp"
+
+
 RULES = (
+    Rule(
+        lambda it: it.sharding is not None and (it.devices or 1) == 1,
+        "`devices` is 1, so `sharding` does nothing; leave it out",
+    ),
+    Rule(
+        lambda it: (it.devices or 1) > 1 and (it.device or "").startswith("cuda:"),
+        "`devices` are several, and `device` names one; set it to cuda or leave it out",
+    ),
+    Rule(
+        lambda it: _sharded(it) and it.quantization is not None,
+        "`quantization` packs the weights so that they can't be parted, and `sharding` is fsdp; leave one out",
+    ),
+    Rule(
+        lambda it: _sharded(it) and it.init == "pissa",
+        "`init` takes whole weights apart, and `sharding` is fsdp; leave one out",
+    ),
+    Rule(
+        lambda it: _sharded(it) and it.task == "dpo",
+        "`task` dpo asks the whole model first, and `sharding` is fsdp; use orpo or leave it out",
+    ),
+    Rule(
+        lambda it: _sharded(it) and (it.optimizer or "adamw") not in SHARDED_OPTIMIZERS,
+        "`optimizer` needs whole weights, and `sharding` is fsdp; use adamw or sgd, or leave it out",
+    ),
     Rule(
         lambda it: it.validation is not None and it.validation_fraction is not None,
         "`validation` and `validation_fraction` are both set; keep one",

@@ -104,6 +104,10 @@ class Run(Protocol):
         """`cpu` or `cuda:<uuid>`; its lock is held."""
 
     @property
+    def devices(self) -> Sequence[str]:
+        """One for each process that trains, `device` first; the locks of all are held."""
+
+    @property
     def resume_from(self) -> Path | None:
         """The checkpoint to go on from, verified; None at the first start."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from core import devices
 from core.backends.base import Checked, RecipeProblem
+from core.backends.local_devices import device_problems, on_each, planned_devices
 from core.data.sources import stamp
 from core.errors import FinetuiError
 from core.events import Starting
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from core.catalog.fetch import ModelRef
     from core.data.problems import Problem
     from core.data.rendering import Renderer
+    from core.training.base_model import BaseModel
 
 SHOWN_ROWS = 5
 
@@ -28,7 +30,8 @@ class LocalBackend:
 
     def check(self, recipe: Recipe) -> Checked:
         """Everything about the recipe's model, data, device and sizes that can be known without training."""
-        problems = [*_device_problems(recipe), *_data_problems(recipe)]
+        chosen = planned_devices(recipe)
+        problems = [*device_problems(recipe, chosen), *_data_problems(recipe)]
         reference, renderer = _model(recipe, problems)
         sizes = None
         folder = reference.folder if reference else None
@@ -38,9 +41,8 @@ class LocalBackend:
             from core.training.estimate import estimate
 
             problems += _row_problems(recipe, renderer)
-            device = _planned_device(recipe)
-            precision = _planned_precision(recipe, device)
-            sizes = estimate(recipe, device, precision, folder, renderer)
+            precision = _planned_precision(recipe, chosen[0])
+            sizes = on_each(estimate(recipe, chosen[0], precision, folder, renderer), recipe, chosen, folder)
             if sizes.peak_bytes > sizes.available_bytes:
                 problems.append(_memory_problem(recipe, sizes, precision, folder, renderer))
             problems += _size_problems(recipe, sizes)
@@ -68,7 +70,10 @@ class LocalBackend:
         run.emit(Starting(phase="reading the rows", device=run.device))
         data = run.directory / "data"
         renderer = frozen_renderer(recipe, base, data)
-        inputs = gather(recipe, freeze_files(recipe, data / "sources.json"), renderer)
+        files = freeze_files(recipe, data / "sources.json")
+        if recipe.value("devices") > 1:  # each process reads them itself
+            return _on_several(recipe, run, base)
+        inputs = gather(recipe, files, renderer)
         if (early := _asked_to_leave(run)) is not None:
             return early
         run.emit(Starting(phase="starting torch", device=run.device))
@@ -76,6 +81,15 @@ class LocalBackend:
         from core.training.job import run_job
 
         return run_job(recipe, run, base, renderer, inputs)
+
+
+def _on_several(recipe: Recipe, run: Run, base: BaseModel) -> Outcome:
+    from core.training.launch import run_ranks
+
+    if (early := _asked_to_leave(run)) is not None:
+        return early
+    run.emit(Starting(phase=f"starting {len(run.devices)} processes", device=run.device))
+    return run_ranks(recipe, run, base)
 
 
 def _asked_to_leave(run: Run) -> Outcome | None:
@@ -98,40 +112,8 @@ def _error(key: str, error: FinetuiError) -> RecipeProblem:
     )
 
 
-def _planned_device(recipe: Recipe) -> str:
-    """The device that would be taken now: the worker decides anew when it starts."""
-    here = devices.gpus()
-    if recipe.device == "cpu" or (recipe.device is None and not here):
-        return "cpu"
-    if recipe.device is None or recipe.device == "cuda":
-        return max(here, key=lambda gpu: gpu.free_bytes).device if here else "cuda"
-    number = int(recipe.device.partition(":")[2])
-    return here[number].device if number < len(here) else recipe.device
-
-
 def _planned_precision(recipe: Recipe, device: str) -> str:
     return str(recipe.precision or ("fp32" if device == "cpu" else "bf16"))
-
-
-def _device_problems(recipe: Recipe) -> list[RecipeProblem]:
-    problems = []
-    here = devices.gpus()
-    device = _planned_device(recipe)
-    if device != "cpu" and device not in {gpu.device for gpu in here}:
-        listed = ", ".join(f"cuda:{gpu.index} ({gpu.name})" for gpu in here) or "no GPU"
-        problems.append(
-            RecipeProblem(
-                "error",
-                "device",
-                f"There is no `{recipe.device}` here; this machine has {listed}.",
-                "Change `device`, or leave it out to take the best there is.",
-            )
-        )
-    if recipe.precision == "fp16" and device == "cpu":
-        problems.append(
-            RecipeProblem("error", "precision", "fp16 does not train on a CPU.", "Use fp32, or leave it out.")
-        )
-    return problems
 
 
 def _data_problems(recipe: Recipe) -> list[RecipeProblem]:

@@ -31,6 +31,7 @@ class RunHandle:
     Attributes:
         directory: the run's directory.
         device: `cpu`, `cuda:<uuid>`, or empty for a backend without a local device.
+        devices: one for each process that trains, `device` first.
         resume_from: folder of the newest intact checkpoint when the run goes on, else None.
         model_dir: where the final model will be.
         ending_since: when SIGTERM came, by time.monotonic(); None while it hasn't.
@@ -42,6 +43,7 @@ class RunHandle:
         self.directory: Path = run.path
         self.recipe = recipe
         self.device = ""
+        self.devices: tuple[str, ...] = ()
         self.resume_from: Path | None = None
         self.model_dir: Path = run.model_dir
         self.summary = summary or RunSummary()

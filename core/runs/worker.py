@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,8 +53,8 @@ def run(run_dir: Path, backend: Backend | None = None, leaving: bool = False) ->
     Args:
         run_dir: the run's directory.
         backend: who trains; the one the recipe names when None.
-        leaving: the process ends right after: the run's and the device's lock stay until then, so that the
-            device's memory is free before the next run has it.
+        leaving: the process ends right after: the run's and the devices' locks stay until then, so that the
+            devices' memory is free before the next run has it.
     """
     directory = RunDirectory(run_dir.absolute())
     signals = _Signals()
@@ -70,8 +71,8 @@ def run(run_dir: Path, backend: Backend | None = None, leaving: bool = False) ->
         session = _Session(directory, journal, earlier, signals)
         stack.enter_context(Heartbeat(directory.heartbeat_path))
         status = session.work(backend)
-        if session.device_lock is not None:
-            _KEPT.append(session.device_lock) if leaving else session.device_lock.release()
+        for held in session.device_locks:
+            _KEPT.append(held) if leaving else held.release()
         return status
 
 
@@ -125,7 +126,7 @@ class _Session:
         self.journal = journal
         self.earlier = earlier
         self.handle: RunHandle | None = None
-        self.device_lock: locks.Lock | None = None
+        self.device_locks: list[locks.Lock] = []
         self.signals = signals
 
     def work(self, backend: Backend | None) -> int:
@@ -154,31 +155,40 @@ class _Session:
         recipe = self.directory.recipe()
         handle = self.handle = RunHandle(self.directory, recipe, self.journal, self.earlier)
         self.signals.go_to(handle)
-        device = devices.choose(recipe.device) if recipe.value("backend") == "local" else ""
-        if not self._wait(device, handle):
+        chosen: tuple[str, ...] = ()
+        if recipe.value("backend") == "local":
+            chosen = devices.choose(recipe.device, recipe.value("devices"))
+        if not self._wait(chosen, handle):
             verb = handle.ending()
             handle.requests()
             return without_work(verb, self.directory, handle.summary)
         began = time.time()
-        handle.device = device
-        handle.emit(Starting(phase="loading libraries", device=device, pid=os.getpid()))
+        handle.device, handle.devices = chosen[0] if chosen else "", chosen
+        handle.emit(Starting(phase="loading libraries", device=handle.device, pid=os.getpid()))
         self._resume(handle)
-        _show_only(device)
+        _show_only(chosen)
         outcome = (backend or _backend(recipe)).train(recipe, handle)
         return _last_event(outcome, time.time() - began)
 
-    def _wait(self, device: str, handle: RunHandle) -> bool:
-        """Get the device; False when a stop or a pause came first."""
-        if not device:
+    def _wait(self, chosen: tuple[str, ...], handle: RunHandle) -> bool:
+        """Get the devices, one after the other; False when a stop or a pause came first."""
+        if not chosen:
             return not handle.ending()
-        self.device_lock = queue.acquire(
-            device,
-            self.directory.id,
-            self.directory.meta.queued_ns,
-            lambda position, behind: handle.emit(Queued(device=device, position=position, behind=behind)),
-            lambda: bool(handle.ending()),
-        )
-        return self.device_lock is not None
+        for device in dict.fromkeys(chosen):
+            lock = queue.acquire(
+                device,
+                self.directory.id,
+                self.directory.meta.queued_ns,
+                partial(self._tell_place, handle, device),
+                lambda: bool(handle.ending()),
+            )
+            if lock is None:
+                return False
+            self.device_locks.append(lock)
+        return True
+
+    def _tell_place(self, handle: RunHandle, device: str, position: int, behind: str) -> None:
+        handle.emit(Queued(device=device, position=position, behind=behind))
 
     def _resume(self, handle: RunHandle) -> None:
         """Find where an earlier worker left off, and say so."""
@@ -211,10 +221,10 @@ def _backend(recipe: Recipe) -> Backend:
     return get(recipe.value("backend"))
 
 
-def _show_only(device: str) -> None:
-    """Let CUDA see the run's device alone, before anything starts it."""
-    if device:
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.partition(":")[2]
+def _show_only(chosen: tuple[str, ...]) -> None:
+    """Let CUDA see the run's devices alone, in their order, before anything starts it."""
+    if chosen:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(device.partition(":")[2] for device in chosen)
 
 
 def _last_event(outcome: Outcome, duration_s: float) -> Event:

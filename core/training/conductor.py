@@ -14,6 +14,7 @@ from core.recipe import Recipe
 from core.training import optimisers
 from core.training.dials import DialError, Dials
 from core.training.plan import report_interval
+from core.training.ranks import ALONE, Ranks
 from core.work import Run
 
 SCHEDULES = {"constant": "constant_with_warmup"}
@@ -49,6 +50,8 @@ def training_arguments(
         disable_tqdm=True,
         remove_unused_columns=False,
         dataloader_pin_memory=not cpu,
+        ddp_find_unused_parameters=False,
+        ddp_broadcast_buffers=False,
         use_cpu=cpu,
         seed=recipe.value("seed"),
         data_seed=recipe.value("seed"),
@@ -71,8 +74,9 @@ class Conductor(TrainerCallback):
         sample_now: prompts to be answered after this step, empty for those of the recipe; None for no sample.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, steps: int) -> None:
+    def __init__(self, recipe: Recipe, run: Run, steps: int, ranks: Ranks = ALONE) -> None:
         self.run = run
+        self.ranks = ranks
         self.dials = Dials(recipe.value("learning_rate"), report_interval(steps, recipe.evaluate_every))
         self.checkpoint_every = report_interval(steps, recipe.checkpoint_every)
         self.patience = recipe.early_stopping
@@ -126,7 +130,7 @@ class Conductor(TrainerCallback):
 
     def take_requests(self, control: TrainerControl, step: int) -> None:
         """What the user has asked for since the last step."""
-        for request in self.run.requests():
+        for request in self.ranks.agree(self.run.requests()):
             if request.verb in ("stop", "pause"):
                 self.leaving = request.verb
             elif request.verb == "checkpoint":

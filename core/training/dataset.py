@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import Dataset
 
 from core.training.cutting import AnyPack, cut
 from core.training.plan import Plan
-from core.training.rows import Rows
+from core.training.ranks import ALONE, Ranks
+from core.training.rows import AnyRow, Row, Rows
 from core.training.tree import Pack
 from core.training.tree_layout import Tree
 
@@ -39,6 +40,14 @@ def pack_tensors(pack: Pack, device: torch.device | None = None) -> dict[str, An
     }
 
 
+class Whole(NamedTuple):
+    """A whole step: tokens of its rows one by one, trained ones of these, and what its summed loss is divided by."""
+
+    tokens: int
+    trained: int
+    weight: int
+
+
 class Steps(Dataset[list[dict[str, Any]]]):
     """The training set as the Trainer sees it: item `i` is the whole of step `i`, a list of packs.
 
@@ -48,6 +57,7 @@ class Steps(Dataset[list[dict[str, Any]]]):
         budget: tokens computed at once.
         tensors: makes a pack a batch, as the objective has it.
         long_from: see `tree.packs`.
+        ranks: an item has only this rank's packs.
     """
 
     def __init__(
@@ -57,12 +67,14 @@ class Steps(Dataset[list[dict[str, Any]]]):
         budget: int,
         tensors: Callable[[AnyPack], dict[str, Any]],
         long_from: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.rows = rows
         self.plan = plan
         self.budget = budget
         self.tensors = tensors
         self.long_from = long_from
+        self.ranks = ranks
 
     def halve_budget(self, step: int) -> int:
         """Compute less at once from now on, so little that step `step` is cut into more packs; the new budget.
@@ -81,8 +93,22 @@ class Steps(Dataset[list[dict[str, Any]]]):
         return len(self.plan.steps)
 
     def __getitem__(self, step: int) -> list[dict[str, Any]]:
-        rows = [self.rows.rows[number] for number in self.plan.steps[step]]
-        return [self.tensors(pack) for pack in cut(rows, self.budget, self.long_from)]
+        rows = self.ranks.share(self._rows(step))
+        return [self.tensors(pack) for pack in cut(rows, self.budget, self.long_from)] if rows else []
+
+    def _rows(self, step: int) -> list[AnyRow]:
+        return [self.rows.rows[number] for number in self.plan.steps[step]]
+
+    def whole(self, step: int) -> Whole:
+        """What all ranks together compute in a step."""
+        rows = self._rows(step)
+        weight = sum(row.learned if isinstance(row, Row) else 1 for row in rows)
+        return Whole(sum(row.tokens for row in rows), sum(row.learned for row in rows), weight)
+
+    def idle(self, step: int) -> dict[str, Any]:
+        """A pack of a step, to be computed for nothing by a rank that has none left while others have."""
+        shortest = min(self._rows(step), key=lambda row: row.tokens)
+        return self.tensors(next(iter(cut([shortest], self.budget, self.long_from))))
 
 
 def whole_step(items: Sequence[Any]) -> Any:

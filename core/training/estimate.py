@@ -96,9 +96,7 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     rows = measured.rows - held_out - round(measured.dropped * measured.scale)
     validation = _count(Path(recipe.validation)) if recipe.validation else held_out
     step_rows = rows_per_step(recipe)
-    used = (
-        recipe.max_steps * step_rows if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
-    )
+    used = recipe.max_steps * step_rows if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
     computed = compute(recipe, measured, choose_budget(recipe, device))
     peak = peak_of(recipe, shape, computed, precision, device)
     free, _ = devices.memory(device)

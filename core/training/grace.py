@@ -7,6 +7,7 @@ from collections import deque
 from statistics import median
 from typing import Any
 
+from core.training.ranks import Ranks
 from core.work import Run
 
 RECENT_STEPS = 20
@@ -32,10 +33,17 @@ class Grace:
         self.save_s = 0.0
         """How long the last checkpoint took to write."""
 
-    def begin_step(self) -> None:
-        """A step starts now."""
+    def begin_step(self, ranks: Ranks) -> None:
+        """A step starts now.
+
+        Raises:
+            StepDropped: see `check`.
+        """
         self._begun = time.monotonic()
-        self.check()
+        if ranks.sharded:
+            self.check_together(ranks)
+        else:
+            self.check()
 
     def end_step(self) -> None:
         """It has ended."""
@@ -47,12 +55,24 @@ class Grace:
         Raises:
             StepDropped: the median step and a save after it would end too late.
         """
+        if self._is_late():
+            raise StepDropped
+
+    def check_together(self, ranks: Ranks) -> None:
+        """The same on all ranks at once, where none can give up without the others.
+
+        Raises:
+            StepDropped: see `check`.
+        """
+        if ranks.agree(self._is_late()):
+            raise StepDropped
+
+    def _is_late(self) -> bool:
         since = self._run.ending_since
         if since is None:
-            return
+            return False
         expected = self._begun + median(self._steps) if self._steps else float("inf")
-        if max(expected, time.monotonic()) + self.save_s > since + self._seconds:
-            raise StepDropped
+        return max(expected, time.monotonic()) + self.save_s > since + self._seconds
 
     def watch(self, model: Any) -> None:
         """Check at every layer of a transformers model, on the way forward and on the way back."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -24,10 +25,14 @@ from core.training.dataset import Steps
 from core.training.disk import is_disk_full
 from core.training.grace import StepDropped
 from core.training.inputs import Inputs
+from core.training.objectives import Objective
 from core.training.plan import Plan, choose_budget, steps_of
 from core.training.preference import PreferenceLoss, with_reference
+from core.training.ranks import ALONE, Ranks, doorway
+from core.training.report_file import read as read_report
 from core.training.saving import Keeper
 from core.training.setting_up import Ready, prove, set_up
+from core.training.sharding import Inside, shard, whole_weights
 from core.training.surroundings import differences, read_budget
 from core.training.trainer import StepTrainer, Watch
 from core.work import Outcome, Run
@@ -35,7 +40,9 @@ from core.work import Outcome, Run
 DISK_POLL_S = 5.0
 
 
-def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, inputs: Inputs) -> Outcome:
+def run_job(
+    recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, inputs: Inputs, ranks: Ranks = ALONE
+) -> Outcome:
     """Train a base model until done, stopped or paused.
 
     Args:
@@ -44,18 +51,23 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
         base: the model to start from.
         renderer: of that model.
         inputs: rows, split and prompts.
+        ranks: this process among those that train together; each runs this.
     """
     transformers_logging.disable_progress_bar()
     # peft asks transformers by a name that is on its way out; the log is read when a run is lost, keep it clean
     warnings.filterwarnings("ignore", message=".is_gradient_checkpointing. is deprecated")
-    device = adapters.use_device(run.device)
+    device = ranks.device or adapters.use_device(run.device)
     precision = adapters.choose_precision(recipe, device)
     plan = steps_of(recipe, inputs.training.rows)
     run.emit(Starting(phase="loading the model", device=run.device))
     set_seed(recipe.value("seed"))
     data = run.directory / "data"
     record = data / "first_values.safetensors"
-    ready = set_up(recipe, base.folder, precision, device, inputs.labels, renderer.pad_id, record)
+    place = torch.device("cpu") if ranks.sharded else device  # no device may hold all of it
+    ready = ranks.first_alone(
+        lambda: set_up(recipe, base.folder, precision, place, inputs.labels, renderer.pad_id, record),
+        when=recipe.value("init") == "pissa" and not record.exists(),
+    )
     if hasattr(ready.model, "peft_config"):
         ready.model.peft_config["default"].base_model_name_or_path = base.name
         ready.model.peft_config["default"].revision = base.revision or None
@@ -63,21 +75,36 @@ def run_job(recipe: Recipe, run: Run, base: BaseModel, renderer: Renderer, input
     budget, long_from = choose_budget(recipe, device.type), adapters.long_from(ready.model)
     if recipe.task == "dpo":
         run.emit(Starting(phase="measuring the answers", device=run.device))
-        inputs = _with_references(inputs, ready, budget, long_from, data)
+        inputs = ranks.first_alone(
+            lambda: _with_references(inputs, ready, budget, long_from, data), when=True
+        )
     run.emit(_planned(plan, inputs, ready.model))
+    objective = _spread(ready, ranks)
     trainer = StepTrainer(
         model=ready.model,
         args=training_arguments(recipe, len(plan.steps), precision, run.directory, device.type == "cpu"),
-        steps=Steps(inputs.training, plan, budget, ready.objective.tensors, long_from),
+        steps=Steps(inputs.training, plan, budget, objective.tensors, long_from, ranks),
         recipe=recipe,
         run=run,
         watch=Watch(
             inputs.validation, inputs.prompts, renderer, recipe.value("sample_max_tokens"), inputs.system
         ),
-        objective=ready.objective,
+        objective=objective,
         keeper=Keeper(ready.model, base, renderer, inputs, recipe.value("task"), ready.pissa),
     )
     return _train(trainer, recipe, run)
+
+
+def _spread(ready: Ready, ranks: Ranks) -> Objective:
+    """Make a model ready for several devices; the objective as it is computed there."""
+    if ranks.size == 1:
+        return ready.objective
+    doorway(ready.model)
+    if not ranks.sharded:
+        return ready.objective
+    assert ranks.device is not None
+    shard(ready.model, ranks.device, ranks.size)
+    return Inside(ready.model, ready.objective)
 
 
 def _with_references(
@@ -135,17 +162,21 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
     loss = measured.loss if measured else None
     if recipe.value("keep_best") and (best := trainer.take_best()) is not None:
         loss = best
-    model = _publish_model(trainer, run)
+    state = whole_weights(trainer.model) if trainer.ranks.sharded else None
+    model = _publish_model(trainer, run, state) if trainer.ranks.first else None
     outcome = Outcome(
         "stopped" if leaving else "finished",
         step,
-        model=str(model.relative_to(run.directory)),
+        model=str(model.relative_to(run.directory)) if model else "",
         checkpoint=last,
         loss=loss,
         base_loss=base_loss,
     )
-    report = {**asdict(outcome), "steps": total, "seconds": time.time() - started}
-    write_private(run.directory / "report.json", json.dumps(report, indent=2).encode())
+    if trainer.ranks.first:
+        path = run.directory / "report.json"
+        earlier = read_report(path) if path.exists() else {}  # may hold an evaluation
+        report = {**earlier, **asdict(outcome), "steps": total, "seconds": time.time() - started}
+        write_private(path, json.dumps(report, indent=2).encode())
     return outcome
 
 
@@ -162,14 +193,14 @@ def _go_on_from(checkpoint: Path, trainer: StepTrainer, run: Run) -> None:
         )
 
 
-def _publish_model(trainer: StepTrainer, run: Run) -> Path:
+def _publish_model(trainer: StepTrainer, run: Run, state: dict[str, Any] | None) -> Path:
     """Write what was trained as the run's model, waiting for space when the disk is full: the work is done, keep it."""
     warned = False
     while True:
         partial: Path | None = None
         try:
             partial = run.partial_model()
-            trainer.keeper.save(partial, final=True)
+            trainer.keeper.save(partial, final=True, state=state)
             return run.publish_model(partial)
         except Exception as error:
             if partial is not None:

@@ -57,7 +57,7 @@ def make_plan(
 
     Args:
         rows: rows in the training set, at least 1.
-        rows_per_step: batch size x accumulation.
+        rows_per_step: see `rows_per_step`.
         epochs: times each row is used; 1.5 is all rows and then half of them.
         max_steps: stop after so many steps whatever the epochs say, or go on through further epochs up to it.
         seed: of the order.
@@ -97,6 +97,11 @@ def _neighbours(similar: Sequence[int], size: int, first: int, seed: int, epoch:
     return [row for group in ([begun], shuffled, last) for part in group for row in part]
 
 
+def rows_per_step(recipe: Recipe) -> int:
+    """Rows that one step learns from: batch size x accumulation x devices."""
+    return int(recipe.value("batch_size") * recipe.value("accumulation") * recipe.value("devices"))
+
+
 def steps_of(recipe: Recipe, rows: Sequence[AnyRow]) -> Plan:
     """The steps of a recipe over its rows."""
     similar = None
@@ -104,7 +109,7 @@ def steps_of(recipe: Recipe, rows: Sequence[AnyRow]) -> Plan:
         similar = sorted(range(len(rows)), key=lambda row: rows[row].key)
     return make_plan(
         len(rows),
-        recipe.value("batch_size") * recipe.value("accumulation"),
+        rows_per_step(recipe),
         recipe.value("epochs"),
         recipe.max_steps,
         recipe.value("seed"),

@@ -24,7 +24,7 @@ from core.errors import FinetuiError
 from core.recipe import Recipe, dump, parse
 from core.training.cutting import AnyPack, cut
 from core.training.inputs import WATCHED_PROMPTS, prompt_of
-from core.training.plan import choose_budget, report_interval, steps_of
+from core.training.plan import choose_budget, report_interval, rows_per_step, steps_of
 from core.training.rows import AnyRow, Labelled
 from core.work import Estimate, TimePlan
 
@@ -95,10 +95,13 @@ def time_plan(recipe: Recipe, sizes: Estimate, speeds: Speeds) -> TimePlan:
     Evaluations are those of the run and the one of the base before it; replies are taken to be as long as allowed.
     """
     evaluations = 1 + math.ceil(sizes.steps / report_interval(sizes.steps, recipe.evaluate_every))
-    rows = sizes.validation_rows * sizes.tokens / max(1, sizes.steps * _rows_per_step(recipe))
+    rows = sizes.validation_rows * sizes.tokens / max(1, sizes.steps * rows_per_step(recipe))
     prompts = WATCHED_PROMPTS if recipe.sample_prompts is None else len(recipe.sample_prompts)
     reply_tokens = recipe.value("sample_max_tokens") * prompts / WATCHED_PROMPTS
-    train_s = sizes.computed_tokens / speeds.train_tokens_per_s
+    gpus = (
+        1 if sizes.device == "cpu" else recipe.value("devices")
+    )  # that share the rows as if nothing were lost
+    train_s = sizes.computed_tokens / speeds.train_tokens_per_s / gpus
     return TimePlan(
         start_s=speeds.start_s,
         train_s=train_s,
@@ -106,10 +109,6 @@ def time_plan(recipe: Recipe, sizes: Estimate, speeds: Speeds) -> TimePlan:
         samples_s=evaluations * reply_tokens * speeds.reply_s,
         tokens_per_s=sizes.tokens / max(train_s, 1e-9),
     )
-
-
-def _rows_per_step(recipe: Recipe) -> int:
-    return int(recipe.value("batch_size") * recipe.value("accumulation"))
 
 
 def measure(recipe: Recipe, device: str) -> Speeds:

@@ -48,29 +48,30 @@ class Keeper:
         self._task = task
         self._pissa = pissa
 
-    def save(self, folder: Path, final: bool = False) -> None:
+    def save(self, folder: Path, final: bool = False, state: dict[str, Any] | None = None) -> None:
         """Write weights, tokenizer, template and generation settings.
 
         Args:
             folder: there, and empty.
             final: the model itself, not a checkpoint: whole weights are written in the base's own number format.
+            state: the weights, where the model's own are spread over several devices.
         """
         if hasattr(self._model, "peft_config"):
-            self._model.save_pretrained(folder, safe_serialization=True)
+            self._model.save_pretrained(folder, safe_serialization=True, state_dict=state)
             (folder / "README.md").unlink()  # peft's empty form of a model card
         else:
-            self._save_whole(folder, final)
+            self._save_whole(folder, final, state)
         if self._pissa is not None:
             self._pissa.save(folder, final)
         self._add_facts(folder)
 
-    def _save_whole(self, folder: Path, final: bool) -> None:
+    def _save_whole(self, folder: Path, final: bool, state: dict[str, Any] | None) -> None:
         dtype = AutoConfig.from_pretrained(self._base.folder, trust_remote_code=False).dtype
         if not final or dtype in (None, torch.float32):
-            self._model.save_pretrained(folder)
+            self._model.save_pretrained(folder, state_dict=state)
             return
-        state = {name: value.to(dtype) for name, value in self._model.state_dict().items()}
-        self._model.save_pretrained(folder, state_dict=state)
+        rounded = {name: value.to(dtype) for name, value in (state or self._model.state_dict()).items()}
+        self._model.save_pretrained(folder, state_dict=rounded)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config["dtype"] = str(dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -84,6 +85,9 @@ class Keeper:
 
     def _add_facts(self, folder: Path) -> None:
         _copy_tokenizer(self._base.folder, folder)
+        template = self._renderer.template_text
+        if template is not None:  # the recipe may name another than the base's own
+            (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
         if self._task != "classification":
             _write_generation_config(self._base.folder, folder, self._renderer)
         facts = {

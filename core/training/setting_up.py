@@ -62,7 +62,8 @@ def set_up(
     base.config.get_text_config().pad_token_id = pad_id
     model = methods.prepare(base, recipe)
     pissa = Pissa(model, record) if recipe.value("init") == "pissa" else None
-    if recipe.value("method") == "lora" and not labels:
+    sharded = recipe.value("sharding") == "fsdp"  # a fused layer holds weights that are parted then
+    if recipe.value("method") == "lora" and not labels and not sharded:
         fuse(model)
     return Ready(model, make_objective(recipe, model), pissa)
 

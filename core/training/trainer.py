@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils.memory import clear_device_cache
-from torch.utils.data import Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from core.data.rendering import Renderer
-from core.errors import FinetuiError
 from core.events import Checkpointed, Evaluated, Sampled, Step, Warned
 from core.recipe import Recipe
-from core.training import evaluation, optimisers
+from core.training import evaluation, mishaps, optimisers
 from core.training.conductor import Conductor
 from core.training.dataset import Steps, whole_step
 from core.training.dials import Dials
@@ -31,19 +30,15 @@ from core.training.grace import Grace
 from core.training.inputs import Prompt, prompt_of
 from core.training.memory import is_out_of_memory, memory_in_use
 from core.training.objectives import Objective
+from core.training.rank_link import RankRun
 from core.training.rows import Rows
 from core.training.saving import Keeper
+from core.training.sharding import Parts, load_weights
 from core.training.surroundings import RandomState, write_surroundings
 from core.work import Run
 
 SMALLEST_BUDGET = 64
 """Tokens: with less at once than a row has, nothing is won."""
-
-
-class TrainingError(FinetuiError):
-    """Training can't go on."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,15 @@ class StepTrainer(Trainer):
         objective: Objective,
         keeper: Keeper,
     ) -> None:
-        self.conductor = Conductor(recipe, run, len(steps))
+        self.ranks = steps.ranks
+        self.conductor = Conductor(recipe, run, len(steps), self.ranks)
         super().__init__(
             model=model, args=args, train_dataset=steps, data_collator=whole_step, callbacks=[self.conductor]
         )
         self.model_accepts_loss_kwargs = False
         self.grace = Grace(run, recipe.value("grace_s"))
-        self.grace.watch(model)
+        if not self.ranks.sharded:
+            self.grace.watch(model)
         self.plan_steps = steps
         self.recipe = recipe
         self.run = run
@@ -102,6 +99,12 @@ class StepTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(self.plan_steps)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Every step on every rank: the ranks part the rows of a step, not the steps."""
+        if self.ranks.size == 1:
+            return super().get_train_dataloader()
+        return DataLoader(self.plan_steps, batch_size=1, shuffle=False, collate_fn=whole_step)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """The recipe's optimiser; those that the Trainer has no name for are made here."""
@@ -128,63 +131,79 @@ class StepTrainer(Trainer):
             TrainingError: the loss is no number, or not even one row fits into memory.
             StepDropped: the process is to end before the step would.
         """
+        step = self.state.global_step
         self._step_started = time.perf_counter()
-        self.grace.begin_step()
+        if self.ranks.size > 1:
+            self.ranks.seed_step(self.recipe.value("seed"), step)
+        self.grace.begin_step(self.ranks)
         self._before_step = RandomState.now()
         model.train()
         if self.plan_steps.budget != self._budget:  # the item was made before memory ran out
-            inputs = self.plan_steps[self.state.global_step]
-        while (total := self._through(inputs)) is None:
+            inputs = self.plan_steps[step]
+        whole = self.plan_steps.whole(step)
+        while (total := self._through(inputs, whole.weight)) is None:
             self._halve_budget()
             self._before_step.restore()
             model.zero_grad()
-            inputs = self.plan_steps[self.state.global_step]
-        trained = sum(batch["trained"] for batch in inputs)
-        self._step_tokens = (sum(batch["tokens"] for batch in inputs), trained)
+            inputs = self.plan_steps[step]
+        if self.ranks.size > 1 and not self.ranks.sharded:
+            self.ranks.add_up(model, [item for item in self.model.parameters() if item.requires_grad])
+        self._step_tokens = (whole.tokens, whole.trained)
         if not torch.isfinite(total):
-            raise TrainingError(
-                f"The loss became {total.item()} at step {self.state.global_step + 1}.",
-                "The weights have diverged; going on would only train nonsense.",
-                "Lower `learning_rate`, lengthen `warmup`, or use `precision: fp32`; "
-                "the last checkpoint from before is kept.",
-            )
+            raise mishaps.diverged(step + 1, total.item())
         return total
 
-    def _through(self, inputs: list[dict[str, Any]]) -> torch.Tensor | None:
-        """All packs forward and backward; the mean loss, or None when memory ran out on the way."""
-        weight = sum(batch["weight"] for batch in inputs)
+    def _through(self, inputs: list[dict[str, Any]], weight: int) -> torch.Tensor | None:
+        """All packs forward and backward; the mean loss, or None when memory ran out on the way.
+
+        The ranks' gradients and losses are averaged later, so each is made as many times as large as there are ranks.
+
+        Args:
+            inputs: this rank's packs.
+            weight: of the whole step.
+        """
+        share = weight if self.ranks.size == 1 else weight / self.ranks.size
         total = torch.zeros((), device=self.args.device)
+        packs = self._in_lockstep(inputs) if self.ranks.sharded else inputs
         try:
-            for batch in inputs:
+            for batch in packs:
                 with self.compute_loss_context_manager():
-                    loss = self.objective.summed(self._prepare_inputs(batch)) / weight
+                    loss = self.objective.summed(self._prepare_inputs(batch)) / share
+                if batch.get("idle"):
+                    loss = loss * 0
                 self.accelerator.backward(loss)
                 total += loss.detach()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            if self.ranks.sharded:
+                raise mishaps.too_much_for_parts(
+                    self.state.global_step + 1, self.plan_steps.budget
+                ) from error
             return None  # and with the error go the activations that its traceback holds
         return total
+
+    def _in_lockstep(self, inputs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """As many packs on each rank, since they compute every layer together; those left over teach nothing."""
+        for number in range(self.ranks.most(len(inputs))):
+            self.grace.check_together(self.ranks)
+            if number < len(inputs):
+                yield inputs[number]
+            else:
+                yield {**self.plan_steps.idle(self.state.global_step), "idle": True}
 
     def _halve_budget(self) -> None:
         step = self.state.global_step
         longest = max(pack["computed"] for pack in self.plan_steps[step])
         budget = self.plan_steps.halve_budget(step)
         if not budget:
-            raise TrainingError(
-                f"Memory ran out at step {step + 1}.",
-                f"Not even one row at a time fits: the longest of the step has {longest} tokens.",
-                "Set `gradient_checkpointing: true`, lower `sequence_length`, or choose a smaller model; "
-                "`finetui resume` goes on from the last checkpoint when other programs have left the memory.",
-            )
+            raise mishaps.too_long(step + 1, longest)
         clear_device_cache(garbage_collection=True)
-        self.run.emit(
-            Warned(
-                text=f"Memory ran out at step {step + 1}. From here on at most {budget} tokens are computed at once; "
-                "what is learned stays the same.",
-                next_step=f"Set `token_budget: {budget}` next time.",
-            )
-        )
+        self.tell(mishaps.computes_less(step + 1, budget))
+
+    def tell(self, warning: Warned) -> None:
+        """Warn of what concerns this rank alone."""
+        self.run.warn(warning) if isinstance(self.run, RankRun) else self.run.emit(warning)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Report a step; the Trainer's closing summary is not one."""
@@ -217,7 +236,9 @@ class StepTrainer(Trainer):
         """Loss on the validation rows and sample replies, as events."""
         metrics = {}
         if self.watch.rows.rows:
-            measured = self._evaluated()
+            takes_part = self.ranks.first or self.ranks.sharded
+            measured = self.ranks.agree(self._evaluated() if takes_part else None)
+            assert measured is not None  # rank 0 has measured
             self.last_evaluation = measured
             metrics = {"eval_loss": measured.loss}
             self.run.emit(
@@ -249,14 +270,15 @@ class StepTrainer(Trainer):
                     self.plan_steps.long_from,
                 )
             except (RuntimeError, MemoryError) as error:
-                if budget <= SMALLEST_BUDGET or not is_out_of_memory(error):
+                if budget <= SMALLEST_BUDGET or self.ranks.sharded or not is_out_of_memory(error):
                     raise
             budget //= 2
             clear_device_cache(garbage_collection=True)
 
     def sample(self, prompts: Sequence[Prompt]) -> None:
         """Greedy replies to some prompts, as events."""
-        if not prompts or self.recipe.value("task") == "classification":
+        takes_part = self.ranks.first or self.ranks.sharded
+        if not prompts or not takes_part or self.recipe.value("task") == "classification":
             return
         replies = evaluation.greedy_replies(
             self.model, self.watch.renderer, prompts, self.watch.reply_tokens, self.args.device
@@ -275,6 +297,7 @@ class StepTrainer(Trainer):
     def leave_in_time(self) -> None:
         """After `StepDropped`: keep what the last finished step left, and be done."""
         step = self.state.global_step
+        self.ranks.part()
         dropped = self._before_step is not None
         self.conductor.take_requests(self.control, step)
         if self._before_step is not None:
@@ -284,49 +307,69 @@ class StepTrainer(Trainer):
         if step and (saved is None or saved.name != f"step-{step}"):
             self._save_checkpoint(self.model, None)
         if dropped:
-            self.run.emit(
-                Warned(
-                    text=f"Step {step + 1} was dropped: with it and a checkpoint, the process would have ended later "
-                    f"than the {self.recipe.value('grace_s'):g} s it is given.",
-                    next_step="Set `grace_s` if the machine gives more time.",
-                )
-            )
+            self.run.emit(mishaps.dropped(step + 1, self.recipe.value("grace_s")))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint aside and publish it; a full disk is a warning, and the run goes on."""
         step = self.state.global_step
         started = time.monotonic()
+        parts = Parts.of(self) if self.ranks.sharded else None
+        path = self.ranks.agree(self._written(step, parts) if self.ranks.first else None)
+        if path is None:
+            asked, self.conductor.leaving = self.conductor.leaving, ""
+            self.control.should_training_stop = False
+            self.run.emit(mishaps.disk_full(step, shutil.disk_usage(self.run.directory).free, asked))
+            return
+        self.last_checkpoint = path
+        self.grace.save_s = time.monotonic() - started
+        if self.ranks.first:
+            size = sum(item.stat().st_size for item in path.iterdir())
+            self.run.emit(Checkpointed(step=step, path=str(path.relative_to(self.run.directory)), bytes=size))
+            best = self.state.best_global_step if self.recipe.value("keep_best") else None
+            self.run.prune_checkpoints(self.recipe.value("keep_checkpoints"), best)
+
+    def _written(self, step: int, parts: Parts | None) -> Path | None:
+        """Write and publish a checkpoint; its folder, or None where the disk is full."""
         partial: Path | None = None
         try:
             partial = self.run.partial_checkpoint(step)
-            self._write_checkpoint(partial)
-            path = self.run.publish_checkpoint(partial, step)
+            self._write_checkpoint(partial, parts)
+            return self.run.publish_checkpoint(partial, step)
         except Exception as error:
             if partial is not None:
                 shutil.rmtree(partial, ignore_errors=True)
             if not is_disk_full(error, self.run.directory):
                 raise
-            self._warn_of_full_disk(step)
-            return
-        self.last_checkpoint = path
-        self.grace.save_s = time.monotonic() - started
-        size = sum(item.stat().st_size for item in path.iterdir())
-        self.run.emit(Checkpointed(step=step, path=str(path.relative_to(self.run.directory)), bytes=size))
-        best = self.state.best_global_step if self.recipe.value("keep_best") else None
-        self.run.prune_checkpoints(self.recipe.value("keep_checkpoints"), best)
+            return None
 
-    def _write_checkpoint(self, folder: Path) -> None:
-        self.keeper.save(folder)
+    def _write_checkpoint(self, folder: Path, parts: Parts | None = None) -> None:
+        self.keeper.save(folder, state=parts.weights if parts else None)
         self.conductor.dials.save(folder)
-        self._save_optimizer_and_scheduler(str(folder))
+        if parts is None:
+            self._save_optimizer_and_scheduler(str(folder))
+        else:
+            parts.save(folder)
         self._save_scaler(str(folder))
-        self._save_rng_state(str(folder))
+        if self.ranks.size == 1:
+            self._save_rng_state(str(folder))
         write_surroundings(folder, self.args.device, self.plan_steps.budget)
         self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self.ranks.size == 1:  # else every step is seeded
+            super()._load_rng_state(checkpoint)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.ranks.sharded and checkpoint is not None:
+            Parts.load(self, Path(checkpoint))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         self.conductor.dials = Dials.load(Path(resume_from_checkpoint)) or self.conductor.dials
-        if not self.keeper.load(Path(resume_from_checkpoint)):
+        if self.ranks.sharded:
+            load_weights(self.model, Path(resume_from_checkpoint))
+        elif not self.keeper.load(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def take_best(self) -> float | None:
@@ -339,19 +382,3 @@ class StepTrainer(Trainer):
         self._load_from_checkpoint(str(folder))
         loss: float | None = self.state.best_metric
         return loss
-
-    def _warn_of_full_disk(self, step: int) -> None:
-        free = shutil.disk_usage(self.run.directory).free
-        asked, self.conductor.leaving = self.conductor.leaving, ""
-        self.control.should_training_stop = False
-        self.run.emit(
-            Warned(
-                text=f"The disk is full: checkpoint {step} could not be written ({free >> 20} MB free)."
-                + (
-                    f" The run was not {'stopped' if asked == 'stop' else 'paused'} and goes on."
-                    if asked
-                    else ""
-                ),
-                next_step="Free space on the disk of the run directory; the next checkpoint tries again.",
-            )
-        )

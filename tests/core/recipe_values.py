@@ -14,6 +14,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "beta": {"task": "dpo"},
     "early_stopping": {"validation": "validation.jsonl"},
     "keep_best": {"validation": "validation.jsonl"},
+    "sharding": {"devices": 2},
 }
 """What some fields need beside them."""
 LARGE = 10**9

@@ -3,6 +3,7 @@ asks the real library."""
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 
 import psutil
@@ -10,7 +11,7 @@ import pynvml
 import pytest
 
 from core import devices
-from core.devices import DeviceError, Gpu, gpus, memory, visible
+from core.devices import DeviceError, Gpu, GpuProcess, gpus, memory, processes, visible
 
 GPUS = [Gpu(0, "GPU-aa11", "A", 80, 10), Gpu(1, "GPU-aa22", "B", 80, 70), Gpu(2, "GPU-bb33", "C", 80, 60)]
 SLICE = Gpu(-1, "MIG-cc44", "C MIG 1g", 20, 15)
@@ -88,6 +89,15 @@ class Library:
         self._step("memory")
         return SimpleNamespace(total=80, free=80 - handle)
 
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:  # noqa: N802
+        if self.fails == "silent":
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        self._step("processes")
+        return [
+            SimpleNamespace(pid=2**22 + 1, usedGpuMemory=None),
+            SimpleNamespace(pid=os.getpid(), usedGpuMemory=1_500_000_000),
+        ]
+
     def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
         return f"GPU-{handle}{handle}" if handle < 100 else "MIG-77"
 
@@ -154,6 +164,30 @@ def test_a_container_s_limit_counts_when_it_is_lower(
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=60, total=100))
     monkeypatch.setattr(devices, "_group_limit", lambda: limit)
     assert memory("cpu") == expected
+
+
+def test_processes_on_a_gpu_are_named_with_what_they_hold(library: object) -> None:
+    used = library(Library())  # type: ignore[operator]
+    mine, other = processes("cuda:GPU-00")
+    assert mine == GpuProcess(os.getpid(), psutil.Process().name(), 1_500_000_000)
+    assert mine.words.endswith(f"{mine.name}, 1.5 GB")
+    assert (other.name, other.bytes) == ("", None)
+    assert "memory unknown" in other.words
+    assert used.open == 0
+
+
+@pytest.mark.parametrize("fails", ["silent", "init"])
+def test_a_driver_that_does_not_tell_of_processes_is_no_error(fails: str, library: object) -> None:
+    library(Library(fails=fails))  # type: ignore[operator]
+    assert processes("cuda:GPU-00") == []
+
+
+@pytest.mark.parametrize("fails", ["uuid", "processes"])
+def test_a_driver_that_fails_to_list_processes_is_one(fails: str, library: object) -> None:
+    used = library(Library(fails=fails))  # type: ignore[operator]
+    with pytest.raises(DeviceError, match="can't be listed"):
+        processes("cuda:GPU-00")
+    assert used.open == 0
 
 
 def test_this_machine_has_memory() -> None:

@@ -56,6 +56,12 @@ def problem(text: str) -> str:
         ({"keep_best": True}, ["keep_best", "validation_fraction"]),
         ({"early_stopping": 2}, ["early_stopping", "validation_fraction"]),
         ({"optimizer": "muon", "lora_plus_ratio": 4}, ["optimizer", "lora_plus_ratio"]),
+        ({"sharding": "fsdp"}, ["devices", "sharding"]),
+        ({"devices": 2, "device": "cuda:1"}, ["devices", "device"]),
+        ({"devices": 2, "sharding": "fsdp", "quantization": "nf4"}, ["sharding", "quantization"]),
+        ({"devices": 2, "sharding": "fsdp", "init": "pissa"}, ["sharding", "init"]),
+        ({"devices": 2, "sharding": "fsdp", "task": "dpo"}, ["sharding", "task"]),
+        ({"devices": 2, "sharding": "fsdp", "optimizer": "muon"}, ["sharding", "optimizer"]),
     ],
     ids=str,
 )
@@ -108,7 +114,7 @@ def test_the_table_s_ranges_are_those_that_hold(item: FieldInfo, data: some.Data
 @pytest.mark.parametrize("item", [item for item in fields() if item.choices], ids=lambda item: item.name)
 def test_choices_are_those_of_the_table(item: FieldInfo) -> None:
     for choice in item.choices:
-        assert getattr(build({**BASE, item.name: choice}), item.name) == choice
+        assert getattr(build({**BASE, **BESIDE.get(item.name, {}), item.name: choice}), item.name) == choice
     (sentence,) = sentences({**BASE, item.name: "nonesuch"})
     assert f"`{item.name}` is 'nonesuch'" in sentence
     assert all(choice in sentence for choice in item.choices)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
+from dataclasses import asdict
 from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -43,8 +47,11 @@ def doctor(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
         for gpu in found["gpus"]:
             out(f"gpu        cuda:{gpu['index']} {gpu['name']}, {gpu['free_bytes'] / 1e9:.1f} of "
                 f"{gpu['total_bytes'] / 1e9:.1f} GB free, {gpu['uuid']}")  # fmt: skip
+            for process in gpu["processes"]:
+                out(f"           {process['words']}")
         if not found["gpus"]:
             out("gpu        none that finetui can see: runs train on the CPU")
+        out(f"torch      {_torch_words(found)}")
         for place, facts in found["places"].items():
             state = "" if facts["writable"] else "  NOT WRITABLE: set FINETUI_HOME to a folder that is"
             out(f"{place:<10} {facts['path']}, {facts['free_bytes'] / 1e9:.1f} GB free{state}")
@@ -78,7 +85,16 @@ def examine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory": memory.total,
         "memory_free": memory.available,
-        "gpus": [gpu.__dict__ for gpu in devices.gpus()],
+        "gpus": [
+            {
+                **asdict(gpu),
+                "processes": [
+                    {**asdict(item), "words": item.words} for item in devices.processes(gpu.device)
+                ],
+            }
+            for gpu in devices.gpus()
+        ],
+        "torch_cuda": torch_cuda(),
         "places": {
             name: _place(path) for name, path in (("data", paths.data_dir()), ("cache", paths.cache_dir()))
         },
@@ -87,6 +103,24 @@ def examine() -> dict[str, Any]:
         "tokens": {"Hugging Face": get_token() is not None},
         "risks": survival_risks(),
     }
+
+
+def torch_cuda() -> str:
+    """The CUDA version that the installed torch was built for; empty for one without. Torch is not imported."""
+    spec = find_spec("torch")
+    assert spec is not None
+    assert spec.origin is not None
+    text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    built = re.search(r"""^cuda\b[^=]*= *['"]([\d.]+)['"]""", text, re.MULTILINE)
+    return built.group(1) if built else ""
+
+
+def _torch_words(found: dict[str, Any]) -> str:
+    if found["torch_cuda"]:
+        return f"built for CUDA {found['torch_cuda']}"
+    if found["gpus"]:
+        return "BUILT WITHOUT CUDA: it can't use the GPU; install the build that pytorch.org names for your driver"
+    return "built without CUDA: trains on the CPU"
 
 
 def _place(path: Any) -> dict[str, Any]:

@@ -39,29 +39,43 @@ def test_cuda_visible_devices_is_read_as_cuda_does(setting: str | None, uuids: l
 
 
 def test_the_best_device_is_the_freest_gpu_else_the_cpu() -> None:
-    assert choose(None, lambda: GPUS) == "cuda:GPU-aaaa2222"
-    assert choose("cuda", lambda: GPUS) == "cuda:GPU-aaaa2222"
-    assert choose("cuda:2", lambda: GPUS) == "cuda:GPU-bbbb3333"
-    assert choose("cuda:GPU-aaaa1111", lambda: GPUS) == "cuda:GPU-aaaa1111"
-    assert choose("cpu", lambda: GPUS) == "cpu"
-    assert choose(None, list) == "cpu"
+    assert choose(None, available=lambda: GPUS) == ("cuda:GPU-aaaa2222",)
+    assert choose("cuda", available=lambda: GPUS) == ("cuda:GPU-aaaa2222",)
+    assert choose("cuda:2", available=lambda: GPUS) == ("cuda:GPU-bbbb3333",)
+    assert choose("cuda:GPU-aaaa1111", available=lambda: GPUS) == ("cuda:GPU-aaaa1111",)
+    assert choose("cpu", available=lambda: GPUS) == ("cpu",)
+    assert choose(None, available=list) == ("cpu",)
 
 
 def test_a_gpu_that_is_taken_comes_after_a_free_one() -> None:
     lock = queue.acquire("cuda:GPU-aaaa2222", "other", 1, lambda *_: None, lambda: False)
     assert lock is not None
-    assert choose(None, lambda: GPUS) == "cuda:GPU-bbbb3333"
+    assert choose(None, available=lambda: GPUS) == ("cuda:GPU-bbbb3333",)
     lock.release()
-    assert choose(None, lambda: GPUS) == "cuda:GPU-aaaa2222"
+    assert choose(None, available=lambda: GPUS) == ("cuda:GPU-aaaa2222",)
+
+
+def test_several_gpus_come_in_one_order_whichever_are_freest() -> None:
+    assert choose(None, 2, lambda: GPUS) == ("cuda:GPU-aaaa2222", "cuda:GPU-bbbb3333")
+    freer = [Gpu(gpu.index, gpu.uuid, gpu.name, 80, 80 - gpu.free_bytes) for gpu in GPUS]
+    assert choose("cuda", 2, lambda: freer) == ("cuda:GPU-aaaa1111", "cuda:GPU-bbbb3333")
+    assert choose("cuda", 3, lambda: freer) == choose(None, 3, lambda: GPUS)
+    assert choose("cpu", 2, lambda: GPUS) == choose(None, 2, list) == ("cpu", "cpu")
+
+
+def test_more_gpus_than_there_are_is_refused() -> None:
+    with pytest.raises(RunError, match="no 4 GPUs") as refused:
+        choose(None, 4, lambda: GPUS)
+    assert "`devices` to 3" in refused.value.next_step
 
 
 @pytest.mark.parametrize("wanted", ["cuda:3", "cuda:GPU-none", "tpu"])
 def test_a_device_that_is_not_here_is_refused_with_those_that_are(wanted: str) -> None:
     with pytest.raises(RunError, match="no device") as refused:
-        choose(wanted, lambda: GPUS)
+        choose(wanted, available=lambda: GPUS)
     assert "cuda:1 (B)" in refused.value.cause
     with pytest.raises(RunError) as refused:
-        choose(wanted, list)
+        choose(wanted, available=list)
     assert "no GPU" in refused.value.cause
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from core.events import Event, Failed, Resumed, Warned
-from core.runs import locks
+from core.recipe import Recipe
+from core.runs import devices, locks, queue
 from core.runs.directory import RunDirectory
+from core.runs.handle import RunHandle
 from core.runs.journal import Journal, JournalReader
+from core.work import Outcome
 from tests.core.runs.support import FAKE_WORKER, make_recipe
 
 
@@ -98,6 +102,47 @@ def test_the_worker_waits_for_room_for_its_last_word(tmp_path: Path, monkeypatch
         monkeypatch.setattr(journal, "flush", lambda: next(answers, True))
         session._insist()
     assert naps == [1.0, 1.0]
+
+
+class Looks:
+    """A backend that looks at what its run has."""
+
+    def train(self, recipe: Recipe, run: RunHandle) -> Outcome:
+        self.devices, self.visible = run.devices, os.environ["CUDA_VISIBLE_DEVICES"]
+        self.holders = [queue.holder(device) for device in run.devices]
+        return Outcome("finished", 1)
+
+
+def test_a_run_has_the_locks_of_all_its_devices_and_lets_go_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.runs import worker
+
+    two = ("cuda:GPU-a", "cuda:GPU-b")
+    monkeypatch.setattr(devices, "choose", lambda wanted, count: two[:count])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run, backend = create(tmp_path, device="cuda", devices=2), Looks()
+    assert worker.run(run.path, backend) == 0  # type: ignore[arg-type]
+    assert (backend.devices, backend.holders) == (two, [run.id, run.id])
+    assert backend.visible == "GPU-a,GPU-b"
+    assert [queue.holder(device) for device in two] == ["", ""]
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_its_second_device_gives_the_first_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core.runs import control, worker
+
+    two = ("cuda:GPU-a", "cuda:GPU-b")
+    monkeypatch.setattr(devices, "choose", lambda wanted, count: two)
+    other = queue.acquire("cuda:GPU-b", "other", 1, lambda *_: None, lambda: False)
+    assert other is not None
+    run = create(tmp_path, device="cuda", devices=2)
+    control.send(run.control_dir, "stop")
+    assert worker.run(run.path) == 0
+    assert [type(event).__name__ for event in told(run)][-1] == "Stopped"
+    assert [queue.holder(device) for device in two] == ["", "other"]
+    other.release()
 
 
 def test_the_command_line_names_the_module(tmp_path: Path) -> None:

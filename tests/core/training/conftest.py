@@ -29,6 +29,7 @@ class FolderRun:
     def __init__(self, directory: Path, resume_from: Path | None = None) -> None:
         self.directory = directory
         self.device = "cpu"
+        self.devices: tuple[str, ...] = ("cpu",)
         self.resume_from = resume_from
         self.ending_since: float | None = None
         self.events: list[Event] = []

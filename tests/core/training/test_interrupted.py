@@ -20,8 +20,8 @@ from core.recipe import Recipe, dump
 from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
 from core.training.loss import PackLoss
+from core.training.mishaps import TrainingError
 from core.training.surroundings import FILE
-from core.training.trainer import TrainingError
 from tests.core.training.conftest import Ask, FolderRun
 
 MakeRecipe = Callable[..., Recipe]
