@@ -174,7 +174,7 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
     )
     if trainer.ranks.first:
         path = run.directory / "report.json"
-        earlier = read_report(path) if path.exists() else {}  # may hold an evaluation
+        earlier = read_report(path)  # may hold an evaluation
         report = {**earlier, **asdict(outcome), "steps": total, "seconds": time.time() - started}
         write_private(path, json.dumps(report, indent=2).encode())
     return outcome

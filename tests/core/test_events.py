@@ -18,6 +18,7 @@ from core.events import KINDS, Event, Step, decode, encode
 VALUES: dict[Any, some.SearchStrategy[Any]] = {
     int: some.integers(-(2**63), 2**63),
     float: some.floats(allow_nan=False, allow_infinity=False),
+    dict[str, float]: some.dictionaries(some.text(), some.floats(allow_nan=False, allow_infinity=False)),
     str: some.text(some.characters(codec="utf-8")),
     type(None): some.none(),
 }

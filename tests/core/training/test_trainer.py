@@ -346,6 +346,6 @@ def test_a_model_is_saved_with_the_template_it_was_trained_with(
 ) -> None:
     own = (tiny_model / "chat_template.jinja").read_text()
     other = tmp_path / "other.jinja"
-    other.write_text(own.replace("<|user|>", "<|system|>"))
+    other.write_text("{{ 'ask' }}" + own)
     train(make_recipe(max_steps=1, chat_template=str(other)), FolderRun(tmp_path / "run"))
     assert (tmp_path / "run/model/chat_template.jinja").read_text() == other.read_text() != own
