@@ -199,8 +199,9 @@ QUANTIZED_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 
 
 PARTED = 1.25
-"""Packs of a step differ in size, so that some of what one has freed is of no use to the next; measured where weights
-are made exact between the tensors that stay, and where gradients come between them."""
+PARTED_QUANTIZED = 1.5
+"""Packs of a step differ in size, so that some of what one has freed is of no use to the next; measured where the
+gradients of whole weights come between the tensors that stay, and where weights are made exact between them."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +245,7 @@ def peak(shape: Shape, method: Method, load: Load) -> Peak:
     head = 2 * min(load.predicting * shape.vocabulary * 4, LOGITS_BYTES)
     activations = _activation_bytes(shape, method, load.tokens)
     if load.packs > 1 and (method.quantized_bytes or method.way == "full"):
-        activations = round(activations * PARTED)
+        activations = round(activations * (PARTED_QUANTIZED if method.quantized_bytes else PARTED))
     computing = activations + head - spare
     beside = max(computing, 2 * 4 * method.largest)
     return Peak(

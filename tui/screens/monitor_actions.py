@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHANGING = ("stop", "pause", "resume", "checkpoint", "sample", "chat", "change")
 DIALS = (
-    ("learning_rate", "learning rate", "at its highest point; the schedule is scaled with it"),
+    ("learning_rate", "learning rate", "at its highest point; the schedule follows"),
     ("evaluate_every", "evaluate every", "steps between two evaluations"),
     ("stop_after", "stop after", "the step after which the run stops"),
 )
