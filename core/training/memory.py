@@ -199,7 +199,7 @@ QUANTIZED_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
 
 
 PARTED = 1.25
-PARTED_QUANTIZED = 1.5
+PARTED_QUANTIZED = 1.35
 """Packs of a step differ in size, so that some of what one has freed is of no use to the next; measured where the
 gradients of whole weights come between the tensors that stay, and where weights are made exact between them."""
 

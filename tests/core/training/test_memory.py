@@ -21,7 +21,7 @@ SMOL = "SmolLM2-135M"
 MADE = "made"
 RECIPES: list[dict[str, Any]] = [
     {"model": SMOL, "sequence_length": 256, "batch_size": 12, "rank": 8},
-    {"model": SMOL, "sequence_length": 1024, "batch_size": 5, "quantization": "nf4", "rank": 32},
+    {"model": SMOL, "sequence_length": 1024, "batch_size": 7, "quantization": "nf4", "evaluate_every": 1},
     {"model": SMOL, "sequence_length": 256, "batch_size": 4, "method": "full"},
     {"model": SMOL, "sequence_length": 700, "batch_size": 2, "gradient_checkpointing": True, "rank": 24},
     {"model": MADE, "sequence_length": 1024, "batch_size": 16, "token_budget": 8192},
