@@ -11,6 +11,14 @@ from core.data.sandbox import RenderingError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+)
+"""What a model needs beside its weights to read and write text; not every model has all of them."""
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 

@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core.catalog.store import sha256
+from core.data.model_files import TOKENIZER_FILES
 from core.errors import FinetuiError
 from core.recipe import Recipe, load
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
 BASE_TOKENIZER_FILES = ("tokenizer.model", "vocab.json", "merges.txt")
 """Older forms of the same tokenizer: other programs read them where transformers reads tokenizer.json."""
 LICENCE_FILES = ("LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.md", "NOTICE.txt")

@@ -139,6 +139,7 @@ def _planned(plan: Plan, inputs: Inputs, model: Any) -> Planned:
 
 def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
     started = time.time()
+    earlier = read_report(run.directory / "report.json")  # of a run that goes on; may hold an evaluation
     checkpoint = run.resume_from
     base_loss: float | None = None
     try:
@@ -173,10 +174,8 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
         base_loss=base_loss,
     )
     if trainer.ranks.first:
-        path = run.directory / "report.json"
-        earlier = read_report(path)  # may hold an evaluation
         report = {**earlier, **asdict(outcome), "steps": total, "seconds": time.time() - started}
-        write_private(path, json.dumps(report, indent=2).encode())
+        write_private(run.directory / "report.json", json.dumps(report, indent=2).encode())
     return outcome
 
 

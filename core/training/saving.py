@@ -10,20 +10,13 @@ from typing import Any
 import torch
 from transformers import AutoConfig, GenerationConfig
 
+from core.data.model_files import TOKENIZER_FILES
 from core.data.rendering import Renderer
 from core.paths import write_private
 from core.training.adapters import is_adapter
 from core.training.base_model import BaseModel
 from core.training.inputs import Inputs
 from core.training.pissa import Pissa
-
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-)
 
 
 class Keeper:

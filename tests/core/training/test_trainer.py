@@ -311,13 +311,22 @@ def test_a_dial_that_can_t_be_turned_is_a_warning_and_the_run_goes_on(
     assert not run.of("changed")
 
 
+@pytest.mark.parametrize(
+    ("changes", "file"),
+    [
+        ({}, "adapter_model.safetensors"),
+        ({"method": "full"}, "model.safetensors"),
+        ({"init": "pissa"}, "adapter_model.safetensors"),
+    ],
+    ids=str,
+)
 def test_training_stops_when_nothing_gets_better_and_the_best_is_the_model(
-    make_recipe: MakeRecipe, tmp_path: Path
+    changes: dict[str, Any], file: str, make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
     """At this rate the loss on the validation rows falls and then rises."""
     recipe = make_recipe(
         early_stopping=2, keep_best=True, evaluate_every=1, checkpoint_every=50, max_steps=60,
-        learning_rate=3e-2, sample_prompts=[], schedule="constant",
+        learning_rate=3e-2, sample_prompts=[], schedule="constant", **changes,
     )  # fmt: skip
     run = FolderRun(tmp_path / "run")
     outcome = train(recipe, run)
@@ -327,7 +336,9 @@ def test_training_stops_when_nothing_gets_better_and_the_best_is_the_model(
     assert outcome.step == best + 2 == max(losses) < 60
     assert outcome.loss == losses[best]
     assert run.kept == (2, best)
-    saved, checkpoint = weights(tmp_path / "run/model"), weights(tmp_path / f"run/checkpoints/step-{best}")
+    saved, checkpoint = (
+        load_file(tmp_path / "run" / folder / file) for folder in ("model", f"checkpoints/step-{best}")
+    )
     assert all(torch.equal(saved[name], checkpoint[name]) for name in saved)
 
 
