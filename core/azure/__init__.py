@@ -1,0 +1,1 @@
+"""Azure serverless fine-tuning: sign-in, readiness, data, jobs, endpoints, prices."""

@@ -1,0 +1,1 @@
+"""An Azure on the loopback interface that the unpatched SDKs talk to."""
