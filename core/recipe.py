@@ -118,6 +118,8 @@ class Recipe(RecipeFields):
             change["validation"] = place(self.validation)
         if self.model.startswith((".", "/", "~")) or (base / self.model / "config.json").is_file():
             change["model"] = place(self.model)
+        if self.init_from and self.init_from.startswith((".", "/", "~")):
+            change["init_from"] = place(self.init_from)
         if self.chat_template and self.chat_template.endswith(TEMPLATE_SUFFIXES):
             change["chat_template"] = place(self.chat_template)
         return self.model_copy(update=change)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from core.settings import setting
+from core.settings import USED, setting
 from core.source import Plain, Source
 
 
@@ -20,9 +20,9 @@ class RecipeFields(Plain):
     version: Literal[1] = 1
     """Version of the recipe's format."""
 
-    name: str | None = setting("Run", local="<model and data>")
+    name: str | None = setting("Run", local="<model and data>", azure=USED)
     """Name of the run; letters, digits, spaces, `.`, `_` and `-`."""
-    backend: Literal["local", "azure"] | None = setting("Run", local="local")
+    backend: Literal["local", "azure"] | None = setting("Run", local="local", azure=USED)
     """Where it trains: on this machine, or as an Azure serverless job."""
     device: str | None = setting("Run", local="<first GPU, else cpu>")
     """`cpu`, or `cuda:N` as this machine numbers its GPUs."""
@@ -43,6 +43,11 @@ class RecipeFields(Plain):
     """Base model: a catalogue id, a hub id (`owner/name`) or a folder."""
     model_revision: str | None = setting("Model", local="<the hub's newest, frozen in the run>")
     """Commit of the hub model."""
+    init_from: str | None = setting(
+        "Model", local="<the base as it is>", expected="a run's id, RUN@STEP or a folder"
+    )
+    """Go on from what an earlier run has trained: its id, `RUN@STEP` for one of its checkpoints, or the folder of a
+    trained model. Method, rank and layers are that model's."""
     chat_template: str | None = setting("Model", local="<the model's own>")
     """A Jinja file, or the catalogue id of the model whose template to use. A base model
     without one needs it."""
@@ -51,11 +56,12 @@ class RecipeFields(Plain):
         min_length=1, json_schema_extra={"group": "Data", "expected": "a file, or a list of files"}
     )
     """Training rows: a file, or several with weights and caps."""
-    validation: str | None = setting("Data", local="<none, or a split by validation_fraction>")
+    validation: str | None = setting("Data", local="<none, or a split by validation_fraction>", azure=USED)
     """File with validation rows."""
     validation_fraction: float | None = setting(
         "Data",
         local=0.0,
+        azure=USED,
         usual="0.05 to 0.2",
         gt=0,
         le=0.5,
@@ -63,7 +69,7 @@ class RecipeFields(Plain):
     )
     """Share of the training rows held out for validation, chosen by the seed."""
     task: Literal["chat", "completion", "classification", "dpo", "orpo"] | None = setting(
-        "Data", local="chat"
+        "Data", local="chat", azure=USED
     )
     """What is learned of a row: `chat` the assistant's turns; `completion` a text, or what follows a prompt, without
     any chat template; `classification` the label of a text; `dpo` and `orpo` to prefer the chosen answer to the
@@ -126,6 +132,7 @@ class RecipeFields(Plain):
     learning_rate: float | None = setting(
         "Optimiser",
         local="<2e-4 with lora, by method and task>",
+        azure="learning_rate",
         usual="5e-5 to 1e-3 with LoRA, a tenth with full",
         gt=0,
         le=1.0,
@@ -145,6 +152,7 @@ class RecipeFields(Plain):
     epochs: float | None = setting(
         "Optimiser",
         local=3.0,
+        azure="num_train_epochs",
         usual="1 to 5",
         gt=0,
         le=1000,
@@ -154,7 +162,13 @@ class RecipeFields(Plain):
     max_steps: int | None = setting("Optimiser", local="<from epochs>", ge=1, le=100_000_000)
     """Stop after this many steps, whatever the epochs say."""
     batch_size: int | None = setting(
-        "Optimiser", local=8, usual="1 to 32", ge=1, le=4096, effect="Larger steps are steadier and fewer."
+        "Optimiser",
+        local=8,
+        azure="per_device_train_batch_size",
+        usual="1 to 32",
+        ge=1,
+        le=4096,
+        effect="Larger steps are steadier and fewer.",
     )
     """Rows of one batch; Azure computes them at once."""
     accumulation: int | None = setting(
@@ -235,5 +249,5 @@ class RecipeFields(Plain):
     """Prompts answered at each evaluation, so that you see the model change."""
     sample_max_tokens: int | None = setting("Reports", local=48, ge=1, le=4096)
     """Longest sample reply in tokens."""
-    seed: int | None = setting("Reports", local=42, ge=0, le=2**31 - 1)
+    seed: int | None = setting("Reports", local=42, azure=USED, ge=0, le=2**31 - 1)
     """Seed of the order of rows, of the split and of LoRA's first values."""

@@ -24,6 +24,10 @@ paper (Liu et al., 2022), those with preferences are as much lower as LoRA's."""
 
 PREFERENCES = ("dpo", "orpo")
 WITH_TOKENS = ("chat", "completion")
+OF_INITIAL = (
+    "rank", "alpha", "rslora", "dora", "init", "target_modules", "last_layers", "modules_to_save"
+)  # fmt: skip
+"""What an adapter that is gone on from decides."""
 LORA_ONLY = ("rank", "alpha", "dropout", "rslora", "dora", "init", "lora_plus_ratio")
 
 
@@ -50,6 +54,10 @@ def broken_rules(recipe: RecipeFields) -> Iterator[str]:
         for name in LORA_ONLY:
             if getattr(recipe, name) is not None:
                 yield f"`method` is {recipe.method}, and LoRA's `{name}` is set; leave one out"
+    if recipe.init_from is not None:
+        for name in OF_INITIAL:
+            if getattr(recipe, name) is not None:
+                yield f"`init_from` names a model whose `{name}` is its own; leave one out"
     yield from (rule.sentence for rule in RULES if rule.broken(recipe))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from core.data.problems import Problem
     from core.data.rendering import Renderer
     from core.training.base_model import BaseModel
+    from core.training.initial import Initial
 
 SHOWN_ROWS = 5
 
@@ -30,9 +31,20 @@ class LocalBackend:
 
     def check(self, recipe: Recipe) -> Checked:
         """Everything about the recipe's model, data, device and sizes that can be known without training."""
+        from core.training.initial import InitialError, adopted, named
+
+        initial = None
+        try:
+            if recipe.init_from is not None:
+                initial = named(recipe.init_from)
+                recipe = adopted(recipe, initial)
+        except InitialError as error:
+            return Checked((_error("init_from", error),), None)
         chosen = planned_devices(recipe)
         problems = [*device_problems(recipe, chosen), *_data_problems(recipe)]
         reference, renderer = _model(recipe, problems)
+        if initial is not None and reference is not None:
+            problems += _other_base(initial, reference)
         sizes = None
         folder = reference.folder if reference else None
         if reference is not None and folder is None:
@@ -54,8 +66,11 @@ class LocalBackend:
         Raises:
             ProbeError: it failed.
         """
+        from core.training.initial import adopted, named
         from core.training.probe import ask, time_plan
 
+        if recipe.init_from is not None:
+            recipe = adopted(recipe, named(recipe.init_from))
         return time_plan(recipe, sizes, ask(recipe, sizes.device))
 
     def train(self, recipe: Recipe, run: Run) -> Outcome:
@@ -63,17 +78,22 @@ class LocalBackend:
         from core.training.base_model import frozen_renderer, obtain
         from core.training.inputs import freeze_files, gather
 
+        data = run.directory / "data"
+        recipe, initial = _going_on(recipe, data)
         run.emit(Starting(phase="getting the model", device=run.device))
         base = obtain(recipe, run)
+        if initial is not None:
+            initial.refuse_other_base(base.name)
         if (early := _asked_to_leave(run)) is not None:
             return early
         run.emit(Starting(phase="reading the rows", device=run.device))
-        data = run.directory / "data"
         renderer = frozen_renderer(recipe, base, data)
         files = freeze_files(recipe, data / "sources.json")
         if recipe.value("devices") > 1:  # each process reads them itself
             return _on_several(recipe, run, base)
         inputs = gather(recipe, files, renderer)
+        if initial is not None:
+            initial.refuse_other_labels(inputs.labels)
         if (early := _asked_to_leave(run)) is not None:
             return early
         run.emit(Starting(phase="starting torch", device=run.device))
@@ -81,6 +101,26 @@ class LocalBackend:
         from core.training.job import run_job
 
         return run_job(recipe, run, base, renderer, inputs)
+
+
+def _going_on(recipe: Recipe, data: Path) -> tuple[Recipe, Initial | None]:
+    """The recipe as its `init_from` has it, and that model, frozen in the run's data."""
+    from core.training.initial import adopted, freeze, frozen, named
+
+    if recipe.init_from is None:
+        return recipe, None
+    initial = frozen(data, recipe.init_from) or freeze(named(recipe.init_from), data)
+    return adopted(recipe, initial), initial
+
+
+def _other_base(initial: Initial, reference: ModelRef) -> list[RecipeProblem]:
+    from core.training.initial import InitialError
+
+    try:
+        initial.refuse_other_base(reference.hub_id or reference.id)
+    except InitialError as error:
+        return [_error("model", error)]
+    return []
 
 
 def _on_several(recipe: Recipe, run: Run, base: BaseModel) -> Outcome:

@@ -124,6 +124,30 @@ def load_adapter(model: Any, folder: Path) -> Any:
     return PeftModel.from_pretrained(model, str(folder)).eval()
 
 
+def take_over(model: Any, folder: Path) -> None:
+    """Give a model's fresh adapter the values of a saved one.
+
+    Raises:
+        AdapterError: the saved one is of another shape, or lacks values.
+    """
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    try:
+        found = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+    except RuntimeError as error:
+        raise _other_shape(folder, str(error).splitlines()[-1].strip()) from error
+    missing = [name for name in found.missing_keys if "lora_" in name or "ia3_" in name]
+    if missing or found.unexpected_keys:
+        raise _other_shape(folder, ", ".join([*missing, *found.unexpected_keys][:3]))
+
+
+def _other_shape(folder: Path, cause: str) -> AdapterError:
+    return AdapterError(
+        f"The adapter in {folder} does not fit the model.", cause, "Name a model trained from this very base."
+    )
+
+
 def is_adapter(folder: Path) -> bool:
     """Whether a saved model is an adapter, not whole weights."""
     return (folder / "adapter_config.json").exists()

@@ -24,6 +24,7 @@ from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.disk import is_disk_full
 from core.training.grace import StepDropped
+from core.training.initial import FROZEN
 from core.training.inputs import Inputs
 from core.training.objectives import Objective
 from core.training.plan import Plan, choose_budget, steps_of
@@ -62,10 +63,19 @@ def run_job(
     run.emit(Starting(phase="loading the model", device=run.device))
     set_seed(recipe.value("seed"))
     data = run.directory / "data"
-    record = data / "first_values.safetensors"
+    record, initial = data / "first_values.safetensors", data / FROZEN
     place = torch.device("cpu") if ranks.sharded else device  # no device may hold all of it
     ready = ranks.first_alone(
-        lambda: set_up(recipe, base.folder, precision, place, inputs.labels, renderer.pad_id, record),
+        lambda: set_up(
+            recipe,
+            base.folder,
+            precision,
+            place,
+            inputs.labels,
+            renderer.pad_id,
+            record,
+            initial if initial.is_dir() else None,
+        ),
         when=recipe.value("init") == "pissa" and not record.exists(),
     )
     if hasattr(ready.model, "peft_config"):

@@ -88,7 +88,8 @@ def _ia3(model: Any, recipe: Recipe) -> Any:
     chosen = [
         name
         for name, _ in model.named_modules()
-        if name.rpartition(".")[2] in names and (layers is None or layer_of(name) in layers)
+        if (name in names or name.rpartition(".")[2] in names)
+        and (layers is None or layer_of(name) in layers)
     ]
     if not chosen:
         raise _no_such_modules(model, recipe, f"None of its modules is called {', '.join(names)}.")

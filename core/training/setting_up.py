@@ -45,6 +45,7 @@ def set_up(
     labels: Sequence[str],
     pad_id: int,
     record: Path,
+    initial: Path | None = None,
 ) -> Ready:
     """Load a base model and make it ready.
 
@@ -56,11 +57,16 @@ def set_up(
         labels: of the classes, where the task has them.
         pad_id: token to fill texts up with.
         record: where PiSSA's first values are or will be.
+        initial: folder of trained weights to go on from.
     """
     weights = methods.weights_precision(recipe, precision)
-    base = adapters.load_base(folder, weights, device, recipe.quantization, labels)
+    whole = initial is not None and not adapters.is_adapter(initial)
+    source = initial if initial is not None and whole else folder
+    base = adapters.load_base(source, weights, device, recipe.quantization, labels)
     base.config.get_text_config().pad_token_id = pad_id
     model = methods.prepare(base, recipe)
+    if initial is not None and not whole:
+        adapters.take_over(model, initial)
     pissa = Pissa(model, record) if recipe.value("init") == "pissa" else None
     sharded = recipe.value("sharding") == "fsdp"  # a fused layer holds weights that are parted then
     if recipe.value("method") == "lora" and not labels and not sharded:
