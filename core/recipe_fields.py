@@ -31,6 +31,11 @@ class RecipeFields(Plain):
     )
     """GPUs of this machine that train together, one process each; each adds its batch_size x accumulation rows to a
     step. On a CPU they are processes that share its cores: no faster, for trying it out."""
+    nodes: int | None = setting(
+        "Run", local=1, usual="1 to 8", ge=1, le=1024, effect="More is faster; a step has more rows."
+    )
+    """Machines that train together, each with `devices` devices; started on each of them with
+    `finetui train RECIPE --rendezvous HOST:PORT`."""
     sharding: Literal["ddp", "fsdp"] | None = setting(
         "Run", local="ddp", effect="`fsdp` fits larger models and takes longer."
     )

@@ -71,7 +71,7 @@ def _sharded(recipe: RecipeFields) -> bool:
 
 RULES = (
     Rule(
-        lambda it: it.sharding is not None and (it.devices or 1) == 1,
+        lambda it: it.sharding is not None and (it.devices or 1) * (it.nodes or 1) == 1,
         "`devices` is 1, so `sharding` does nothing; leave it out",
     ),
     Rule(

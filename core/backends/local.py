@@ -41,7 +41,7 @@ class LocalBackend:
         except InitialError as error:
             return Checked((_error("init_from", error),), None)
         chosen = planned_devices(recipe)
-        problems = [*device_problems(recipe, chosen), *_data_problems(recipe)]
+        problems = [*device_problems(recipe, chosen), *data_problems(recipe)]
         reference, renderer = _model(recipe, problems)
         if initial is not None and reference is not None:
             problems += _other_base(initial, reference)
@@ -89,7 +89,7 @@ class LocalBackend:
         run.emit(Starting(phase="reading the rows", device=run.device))
         renderer = frozen_renderer(recipe, base, data)
         files = freeze_files(recipe, data / "sources.json")
-        if recipe.value("devices") > 1:  # each process reads them itself
+        if recipe.value("devices") * recipe.value("nodes") > 1:  # each process reads them itself
             return _on_several(recipe, run, base)
         inputs = gather(recipe, files, renderer)
         if initial is not None:
@@ -128,8 +128,31 @@ def _on_several(recipe: Recipe, run: Run, base: BaseModel) -> Outcome:
 
     if (early := _asked_to_leave(run)) is not None:
         return early
+    if recipe.value("nodes") > 1:
+        return _on_machines(recipe, run, base)
     run.emit(Starting(phase=f"starting {len(run.devices)} processes", device=run.device))
     return run_ranks(recipe, run, base)
+
+
+def _on_machines(recipe: Recipe, run: Run, base: BaseModel) -> Outcome:
+    from core.training.launch import run_ranks
+    from core.training.nodes import Meeting, address
+
+    place, nodes = address(), recipe.value("nodes")
+    meeting = Meeting(place, nodes)
+    meeting.tell(recipe, run.directory, run.resume_from, base)
+    run.emit(Starting(phase=f"waiting for {nodes} machines at {place}", device=run.device))
+    early: list[Outcome] = []
+
+    def leaving() -> bool:
+        outcome = _asked_to_leave(run)
+        early.extend([outcome] if outcome else [])
+        return bool(early)
+
+    if not meeting.complete(leaving):
+        return early[0]
+    run.emit(Starting(phase=f"starting {len(run.devices)} processes on each machine", device=run.device))
+    return run_ranks(recipe, run, base, place)
 
 
 def _asked_to_leave(run: Run) -> Outcome | None:
@@ -156,7 +179,7 @@ def _planned_precision(recipe: Recipe, device: str) -> str:
     return str(recipe.precision or ("fp32" if device == "cpu" else "bf16"))
 
 
-def _data_problems(recipe: Recipe) -> list[RecipeProblem]:
+def data_problems(recipe: Recipe) -> list[RecipeProblem]:
     problems = []
     task = recipe.value("task")
     for source in recipe.data:

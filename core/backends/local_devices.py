@@ -62,6 +62,8 @@ def device_problems(recipe: Recipe, chosen: tuple[str, ...]) -> list[RecipeProbl
                 f"Set `devices` to {len(chosen)} at most.",
             )
         )
+    if recipe.value("nodes") > 1:
+        problems += _meeting_problems()
     return problems + [_company(gpu, busy) for gpu, busy in _busy(here, chosen)]
 
 
@@ -81,6 +83,16 @@ def _cpu_problems(recipe: Recipe, count: int) -> list[RecipeProblem]:
             )
         )
     return problems
+
+
+def _meeting_problems() -> list[RecipeProblem]:
+    from core.training.nodes import NodeError, address
+
+    try:
+        address()
+    except NodeError as error:
+        return [RecipeProblem("error", "nodes", f"{error.what} {error.cause}", error.next_step)]
+    return []
 
 
 def _busy(here: list[Gpu], chosen: tuple[str, ...]) -> list[tuple[Gpu, list[devices.GpuProcess]]]:

@@ -177,7 +177,7 @@ def gather(recipe: Recipe, files: Files, renderer: Renderer) -> Inputs:
         InputError: rows are broken (the first few are named), or none can be trained on.
     """
     task, length = recipe.value("task"), recipe.value("sequence_length")
-    training, held_out = _parted(recipe, files)
+    training, held_out = parted(recipe, files)
     labels = labels_of(training) if task == "classification" else ()
     numbers = {label: number for number, label in enumerate(labels)}
     _refuse_unknown_labels(held_out, numbers)
@@ -198,8 +198,12 @@ def gather(recipe: Recipe, files: Files, renderer: Renderer) -> Inputs:
     )
 
 
-def _parted(recipe: Recipe, files: Files) -> tuple[list[Conversation], list[Conversation]]:
-    """Rows to train on, weights and caps applied, and rows held out."""
+def parted(recipe: Recipe, files: Files) -> tuple[list[Conversation], list[Conversation]]:
+    """Rows to train on, weights and caps applied, and rows held out.
+
+    Raises:
+        InputError: rows are broken; the first few are named.
+    """
     seed, task = recipe.value("seed"), recipe.value("task")
     fraction = recipe.validation_fraction or 0.0
     training: list[Conversation] = []

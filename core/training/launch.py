@@ -13,6 +13,8 @@ from pathlib import Path
 
 from core.recipe import Recipe
 from core.training.base_model import BaseModel
+from core.training.nodes import Address, NodeRun, Work
+from core.training.plan import processes
 from core.training.rank_link import Assignment, Failure, RankError, answer
 from core.work import Outcome, Run
 
@@ -25,29 +27,60 @@ LEAVE_S = 5
 """Seconds that the ranks have to leave once one has failed."""
 
 
-def run_ranks(recipe: Recipe, run: Run, base: BaseModel) -> Outcome:
+def run_ranks(recipe: Recipe, run: Run, base: BaseModel, place: Address | None = None) -> Outcome:
     """Train on all devices of a run until done, stopped or paused.
 
     Args:
         recipe: checked; its `devices` are more than one.
         run: where to report and save; data and model are frozen in it already.
         base: the model to start from.
+        place: where several machines meet, all of which have come; this is the first.
 
     Raises:
         RankError: one of the processes failed.
     """
+    relay, exits = _work(recipe, run, base, place, node=0)
+    if relay.outcome is not None:
+        return relay.outcome
+    raise _failure(relay, exits, len(run.devices))
+
+
+def help_out(work: Work, devices: tuple[str, ...], place: Address, node: int) -> None:
+    """Do a machine's part in training that another one leads, until it is over.
+
+    Args:
+        work: what that one has told.
+        devices: of this machine.
+        place: where they meet.
+        node: number of this machine, from 1 on.
+
+    Raises:
+        RankError: one of the processes failed; also when the others went away.
+    """
+    run = NodeRun(work.directory, work.resume_from, devices)
+    relay, exits = _work(work.recipe, run, work.base, place, node)
+    if exits or relay.failures:
+        raise _failure(relay, exits, len(devices))
+
+
+def _work(
+    recipe: Recipe, run: Run | NodeRun, base: BaseModel, place: Address | None, node: int
+) -> tuple[_Relay, dict[int, int]]:
+    """Start this machine's ranks and serve them until they have ended."""
     with tempfile.TemporaryDirectory(prefix="finetui-") as scratch:
-        relay = _Relay(recipe, run, base, Path(scratch) / "worker")
+        relay = _Relay(recipe, run, base, Path(scratch) / "worker", place, node)
         exits = _launch(len(run.devices), Path(scratch), relay.address)
         relay.close()
     if relay.error is not None:
         raise relay.error
-    if relay.outcome is not None:
-        return relay.outcome
+    return relay, exits
+
+
+def _failure(relay: _Relay, exits: dict[int, int], size: int) -> RankError:
     silent = [rank for rank, code in exits.items() if code < 0 and rank not in relay.failures]
     if silent or not relay.failures:  # what the others say then is that they have lost this one
-        raise RankError(_died(silent[0] if silent else 0, len(run.devices), exits))
-    raise RankError(next(iter(relay.failures.values())))
+        return RankError(_died(silent[0] if silent else 0, size, exits))
+    return RankError(next(iter(relay.failures.values())))
 
 
 def _launch(size: int, scratch: Path, address: str) -> dict[int, int]:
@@ -99,6 +132,8 @@ class _Relay:
         run: whose verbs rank 0 calls.
         base: the model.
         address: where to listen.
+        place: where several machines meet, or None.
+        node: number of this machine among them.
 
     Attributes:
         outcome: rank 0's last word.
@@ -106,12 +141,21 @@ class _Relay:
         error: what went wrong in the run itself while it was called.
     """
 
-    def __init__(self, recipe: Recipe, run: Run, base: BaseModel, address: Path) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: Run | NodeRun,
+        base: BaseModel,
+        address: Path,
+        place: Address | None,
+        node: int,
+    ) -> None:
         self.outcome: Outcome | None = None
         self.failures: dict[int, Failure] = {}
         self.error: BaseException | None = None
         self.address = str(address)
         self._recipe, self._run, self._base = recipe, run, base
+        self._place, self._node = place, node
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(self.address)
         self._socket.listen(len(run.devices))
@@ -164,9 +208,18 @@ class _Relay:
             else:
                 self._end(*rest)
 
-    def _assignment(self, rank: int) -> Assignment:
+    def _assignment(self, local: int) -> Assignment:
         run = self._run
-        return Assignment(self._recipe, run.directory, run.resume_from, run.devices[rank], self._base)
+        return Assignment(
+            self._recipe,
+            run.directory,
+            run.resume_from,
+            run.devices[local],
+            self._base,
+            rank=self._node * len(run.devices) + local,
+            size=processes(self._recipe),
+            place=self._place,
+        )
 
     def _end(self, last: Outcome | Failure) -> None:
         """Take a rank's last word and let the others go: they are done too, or can't go on without it."""

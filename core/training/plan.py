@@ -98,8 +98,13 @@ def _neighbours(similar: Sequence[int], size: int, first: int, seed: int, epoch:
 
 
 def rows_per_step(recipe: Recipe) -> int:
-    """Rows that one step learns from: batch size x accumulation x devices."""
-    return int(recipe.value("batch_size") * recipe.value("accumulation") * recipe.value("devices"))
+    """Rows that one step learns from: batch size x accumulation x devices of all machines."""
+    return int(recipe.value("batch_size") * recipe.value("accumulation") * processes(recipe))
+
+
+def processes(recipe: Recipe) -> int:
+    """Processes that train together, one a device, on all machines."""
+    return int(recipe.value("devices") * recipe.value("nodes"))
 
 
 def steps_of(recipe: Recipe, rows: Sequence[AnyRow]) -> Plan:

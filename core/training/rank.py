@@ -2,11 +2,12 @@
 
     python -P -u -m core.training.rank SOCKET
 
-Its number and how many there are come in the environment, as torchrun has it: RANK, LOCAL_RANK, WORLD_SIZE.
+Its number on this machine and how many there are here come in the environment, as torchrun has it: RANK, WORLD_SIZE.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -30,28 +31,32 @@ def main() -> int:
         _work(run, Path(sys.argv[1]).with_name(MEETING))
     except BaseException as error:  # noqa: BLE001 - whatever it is, the worker tells it
         traceback.print_exc()
-        run.end(_failure(run.rank, error))
+        with contextlib.suppress(OSError):  # the worker has let go already: another one's error came first
+            run.end(_failure(run.rank, error))
         return 1
     return 0
 
 
 def _work(run: RankRun, meeting: Path) -> None:
     recipe, base = run.assignment.recipe, run.assignment.base
-    rank, size = run.rank, int(os.environ["WORLD_SIZE"])
+    local, size = int(os.environ["RANK"]), run.assignment.size
     if run.device == "cpu":
-        share_cores(size)
+        share_cores(int(os.environ["WORLD_SIZE"]))
     devices.prepare_to_compute()
     from core.training.base_model import frozen_renderer
     from core.training.inputs import freeze_files, gather
     from core.training.job import run_job
-    from core.training.ranks import join
+    from core.training.ranks import file_store, join, net_store
 
     data = run.directory / "data"
     renderer = frozen_renderer(recipe, base, data)
     inputs = gather(recipe, freeze_files(recipe, data / "sources.json"), renderer)
-    ranks = join(rank, size, recipe.value("sharding") == "fsdp", run.device == "cpu", meeting)
+    place = run.assignment.place
+    store = file_store(meeting, size) if place is None else net_store(place)
+    gpu = None if run.device == "cpu" else local
+    ranks = join(run.rank, size, recipe.value("sharding") == "fsdp", gpu, store)
     outcome = run_job(recipe, run, base, renderer, inputs, ranks)
-    if rank == 0:
+    if run.rank == 0:
         run.end(outcome)
 
 
@@ -75,4 +80,7 @@ def _failure(rank: int, error: BaseException) -> Failure:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    STATUS = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(STATUS)  # threads of torch's that are still at work may abort the interpreter's own way out

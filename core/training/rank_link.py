@@ -21,6 +21,7 @@ from core.errors import FinetuiError
 from core.events import Event, Warned
 from core.recipe import Recipe
 from core.training.base_model import BaseModel
+from core.training.nodes import Address
 from core.work import Request
 
 CALLS = (
@@ -44,6 +45,9 @@ class Assignment:
         resume_from: checkpoint to go on from, or None.
         device: this rank's: `cpu` or `cuda:<uuid>`.
         base: the model, on this machine.
+        rank: number among all processes that train together.
+        size: how many there are, on all machines.
+        place: where several machines meet; None for one alone.
     """
 
     recipe: Recipe
@@ -51,6 +55,9 @@ class Assignment:
     resume_from: Path | None
     device: str
     base: BaseModel
+    rank: int
+    size: int
+    place: Address | None
 
 
 @dataclass(frozen=True)
@@ -77,18 +84,19 @@ class RankRun:
 
     Args:
         address: of the worker's socket.
-        rank: number of this process among all.
+        local: number of this process among those of its machine.
 
     Attributes:
         assignment: what to do.
+        rank: number of this process among all.
         ending_since: when the worker was told to end, by time.monotonic(); on rank 0 alone, which decides.
     """
 
-    def __init__(self, address: str, rank: int) -> None:
+    def __init__(self, address: str, local: int) -> None:
         self._link = Client(address, "AF_UNIX")
-        self._link.send(("hello", rank))
+        self._link.send(("hello", local))
         self.assignment: Assignment = self._link.recv()[1]
-        self.rank = rank
+        self.rank = self.assignment.rank
         self.directory = self.assignment.directory
         self.device = self.assignment.device
         self.devices: tuple[str, ...] = (self.assignment.device,)

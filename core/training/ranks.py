@@ -19,7 +19,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed import Store
 
+    from core.training.nodes import Address
     from core.training.rows import AnyRow
 
 T = TypeVar("T")
@@ -126,32 +128,52 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join(rank: int, size: int, sharded: bool, on_cpu: bool, meeting: Path) -> Ranks:
-    """Meet the other ranks of this machine through a file; nothing listens on the network.
+def join(rank: int, size: int, sharded: bool, gpu: int | None, store: Store) -> Ranks:
+    """Meet the other ranks.
 
     Args:
-        rank: number of this process, and of its GPU among those it may see.
+        rank: number of this process.
         size: how many there are.
         sharded: see `Ranks`.
-        on_cpu: train on the CPU.
-        meeting: a file in a private folder, the same for all.
+        gpu: number of this process's GPU among those it may see; None for the CPU.
+        store: through which they find each other.
     """
     import torch
     from torch import distributed
 
-    device = torch.device("cpu") if on_cpu else torch.device("cuda", rank)
-    if not on_cpu:
+    device = torch.device("cpu") if gpu is None else torch.device("cuda", gpu)
+    if gpu is not None:
         torch.cuda.set_device(device)
-    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-        os.environ.setdefault(name, "lo0" if sys.platform == "darwin" else "lo")
     distributed.init_process_group(
-        "gloo" if on_cpu else "cpu:gloo,cuda:nccl",
-        store=distributed.FileStore(str(meeting), size),
+        "gloo" if gpu is None else "cpu:gloo,cuda:nccl",
+        store=store,
         rank=rank,
         world_size=size,
         timeout=PATIENCE,
     )
     return Ranks(rank, size, sharded, device)
+
+
+def file_store(meeting: Path, size: int) -> Store:
+    """Where the ranks of one machine meet: a file in a private folder, so that nothing listens on the network."""
+    from torch import distributed
+
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, "lo0" if sys.platform == "darwin" else "lo")
+    return distributed.FileStore(str(meeting), size)
+
+
+def net_store(place: Address) -> Store:
+    """Where the ranks of several machines meet: the store that the first machine keeps open.
+
+    Which network card they use is torch's choice, or GLOO_SOCKET_IFNAME's and NCCL_SOCKET_IFNAME's.
+    """
+    from torch import distributed
+
+    store = distributed.TCPStore(
+        place.host, place.port, is_master=False, wait_for_workers=False, timeout=PATIENCE
+    )
+    return distributed.PrefixStore("ranks", store)
 
 
 def doorway(model: Any) -> None:

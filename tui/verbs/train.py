@@ -37,15 +37,40 @@ def train(
     check: Annotated[
         bool, typer.Option("--check", help="Only say what is wrong and what it would take.")
     ] = False,
+    go_on: Annotated[
+        bool, typer.Option("--go-on", help="Go on with the run of this name where there is one.")
+    ] = False,
+    rendezvous: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Where several machines meet.", show_default=False),
+    ] = None,
+    node_rank: Annotated[
+        int | None,
+        typer.Option(min=0, help="Number of this machine; Slurm says it itself.", show_default=False),
+    ] = None,
+    sbatch: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a batch script for Slurm instead.", show_default=False),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     **settings: Any,
 ) -> None:
     """Train a model: on a recipe, or on files of rows with the settings given as options.
 
     The run is a process of its own. This command follows it in plain lines; Ctrl-C leaves the run to itself.
+    With --rendezvous, started on each of `nodes` machines, they train it together.
     """
+    from tui.verbs import cluster
+
     with errors_told():
         wanted = from_files(files, settings)
+        if sbatch is not None:
+            cluster.write_script(wanted, files, sbatch)
+            return
+        if rendezvous is not None and cluster.meet(wanted, rendezvous, node_rank):
+            return
+        if go_on and cluster.go_on(wanted, json=json):
+            return
         passed = report(wanted, json=json and check)
         if check or not passed:
             raise typer.Exit(0 if passed else 2)
