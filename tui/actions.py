@@ -119,6 +119,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("train.open_recipe", "o", "Open", "Load a recipe from a YAML file", footer=True),
     Action("train.write", "w", "Write", "Write the recipe to a YAML file", footer=True),
     Action("train.copy", "y", "Copy", "Copy the equivalent command to the clipboard", footer=True),
+    Action("train.time", "t", "Time", "Measure how long the run will take, by some seconds of it"),
     Action("train.undo", "u", "Undo", "Undo the last change of the form", footer=True),
     Action("train.edit", "enter", "Edit", "Edit the field; esc or enter leaves it"),
     Action("train.checks", "c", "Checks", "Show checks and estimate in full; esc goes back to the form"),
@@ -172,6 +173,9 @@ ACTIONS: tuple[Action, ...] = (
         "Write the model to a folder: adapter, merged weights, or for Ollama",
         footer=True,
     ),
+    Action("runs.mark", "space", "Mark", "Mark the run, or take its mark away; up to four are compared"),
+    Action("runs.compare", "v", "Compare", "Put the marked runs side by side", footer=True),
+    Action("runs.clean", "f", "Free space", "See what can go from the disk, and take it away"),
     Action("runs.stop", "s", "Stop", "Stop the run; its checkpoint and model are kept"),
     Action("runs.pause", "p", "Pause", "Write a checkpoint, leave and free the device"),
     Action("runs.resume", "r", "Resume", "Go on from the last checkpoint"),
@@ -179,6 +183,20 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.undo", "u", "Undo delete", "Bring the last deleted run back"),
     Action("runs.trash", "t", "Trash", "Show the deleted runs, or the others"),
     Action("runs.copy", "y", "Copy", "Copy the run's id"),
+    # runs side by side, a page over the runs
+    Action("compare.next_curve", "right_square_bracket", "Other curve", "Training or validation loss", footer=True),
+    Action("compare.axis", "b", "By", "Draw over steps, tokens or training time", footer=True),
+    Action("compare.smooth", "z", "Smooth", "Smooth the training losses, or show them as they are", footer=True),
+    Action("compare.log_scale", "l", "Log scale", "Draw on a logarithmic scale", footer=True),
+    Action("compare.panes", "tab", "Next pane", "Go to the next pane: figures, settings", palette=False),
+    Action("compare.copy", "y", "Copy", "Copy the tables"),
+    Action("compare.write", "w", "Write", "Write the comparison to a JSON file"),
+    # what can go, a page over the runs
+    Action("clean.mark", "space", "Mark", "Mark what is to go, or take its mark away", footer=True),
+    Action("clean.mark_all", "a", "Proposed", "Mark all that is proposed, or nothing", footer=True),
+    Action("clean.delete", "x", "Delete", "Delete what is marked, for good", footer=True),
+    Action("clean.refresh", "r", "Look again", "Look again at what is there", footer=True),
+    Action("clean.copy", "y", "Copy", "Copy the command that deletes what is marked"),
     # chat
     Action("chat.write_message", "i,enter", "Message", "Type a message; esc leaves the field", footer=True),
     Action(

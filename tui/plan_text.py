@@ -8,8 +8,8 @@ from rich.style import Style
 from rich.text import Text
 
 from core.backends.base import RecipeProblem
-from core.work import Estimate
-from tui.format import ascii_only, count, short, size, visible
+from core.work import Estimate, TimePlan
+from tui.format import ascii_only, count, duration, short, size, visible
 from tui.rowtext import Styles
 from tui.widgets.reading import BLANK, Paragraph
 
@@ -55,6 +55,16 @@ def estimate_lines(estimate: Estimate, styles: Styles) -> list[Paragraph]:
         if number:
             lines.append(Paragraph(Text.assemble(("! ", styles.warning), f"{count(number)} rows {words}")))
     return lines
+
+
+def time_lines(times: TimePlan, styles: Styles) -> list[Paragraph]:
+    """How long a run will take, and what of."""
+    parts = f"training {duration(times.train_s)}, evaluation {duration(times.evaluate_s)}"
+    rows = [
+        ("Time", f"{duration(times.total_s)}   {count(times.tokens_per_s)} tokens/s, measured just now"),
+        ("", f"{parts}, samples up to {duration(times.samples_s)}"),
+    ]
+    return [_row(label, text, styles, False) for label, text in rows]
 
 
 def _row(label: str, text: str, styles: Styles, alarming: bool) -> Paragraph:

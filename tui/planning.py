@@ -17,7 +17,7 @@ from core.errors import FinetuiError
 from core.pipes import PipeClient
 from core.recipe import Recipe, RecipeError, build
 from core.runs import supervisor
-from core.work import Estimate
+from core.work import Estimate, TimePlan
 from tui import plan_text
 from tui.format import visible
 from tui.rowtext import Styles, error_lines
@@ -48,6 +48,15 @@ async def check(client: PipeClient, recipe: Recipe) -> Checked:
         tuple(RecipeProblem(**problem) for problem in answer["problems"]),
         Estimate(**sizes) if sizes else None,
     )
+
+
+async def time(client: PipeClient, recipe: Recipe) -> TimePlan:
+    """How long a recipe takes, from some seconds of training.
+
+    Raises:
+        PipeError: it can't be trained, or the measuring failed; says why.
+    """
+    return TimePlan(**await client.call("time", recipe=recipe.model_dump(exclude_none=True)))
 
 
 async def plan(client: PipeClient, values: dict[str, Any], styles: Styles) -> list[Paragraph]:

@@ -1,8 +1,8 @@
-"""Checks and estimates for the screens, in a process of their own: they read and tokenise the data.
+"""Checks, estimates and times for the screens, in a process of their own: they read and tokenise the data.
 
     python -P -m core.backends.planner
 
-Requests: `plan` with a recipe as plain values.
+Requests: `plan` and `time`, each with a recipe as plain values.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from core import pipes
 from core.backends import get
+from core.backends.base import BackendError
 from core.recipe import build
 
 
@@ -22,5 +23,21 @@ def plan(request: pipes.Request, recipe: dict[str, Any]) -> dict[str, Any]:
     return asdict(get(built.value("backend")).check(built))
 
 
+def time(request: pipes.Request, recipe: dict[str, Any]) -> dict[str, Any]:
+    """`TimePlan` of a recipe, as plain values.
+
+    Raises:
+        BackendError: an error stands against it, or its model is not here yet.
+    """
+    request.check()
+    built = build(recipe)
+    backend = get(built.value("backend"))
+    checked = backend.check(built)
+    if checked.errors or checked.estimate is None:
+        first = (*checked.errors, *checked.problems)[0]
+        raise BackendError("The time can't be measured yet.", first.sentence, first.fix)
+    return asdict(backend.time(built, checked.estimate))
+
+
 if __name__ == "__main__":
-    pipes.serve({"plan": plan})
+    pipes.serve({"plan": plan, "time": time})

@@ -96,6 +96,7 @@ class StepTrainer(Trainer):
         self._step_started = 0.0
         self._before_step: RandomState | None = None
         self._budget = steps.budget
+        self._evaluated_at_once = steps.budget
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(self.plan_steps)
@@ -258,7 +259,7 @@ class StepTrainer(Trainer):
 
     def _evaluated(self) -> evaluation.Measured:
         """The validation loss; where memory runs out with ever less at once, down to one short row."""
-        budget = self.plan_steps.budget
+        budget = min(self.plan_steps.budget, self._evaluated_at_once)
         while True:
             try:
                 return evaluation.evaluate(
@@ -272,7 +273,7 @@ class StepTrainer(Trainer):
             except (RuntimeError, MemoryError) as error:
                 if budget <= SMALLEST_BUDGET or self.ranks.sharded or not is_out_of_memory(error):
                     raise
-            budget //= 2
+            budget = self._evaluated_at_once = budget // 2  # the next evaluation begins with what went
             clear_device_cache(garbage_collection=True)
 
     def sample(self, prompts: Sequence[Prompt]) -> None:

@@ -10,7 +10,6 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from core import backends
 from core.backends.base import Checked, RecipeProblem
 from core.recipe import Recipe, field, load
 from core.work import Estimate
@@ -41,8 +40,6 @@ class FixedBackend:
         self.asked: list[Recipe] = []
 
     async def check(self, client: object, recipe: Recipe) -> Checked:
-        if recipe.backend == "azure":
-            backends.get("azure")
         self.asked.append(recipe)
         errors = any(problem.severity == "error" for problem in self.problems)
         return Checked(tuple(self.problems), None if errors else ESTIMATE)
@@ -215,21 +212,6 @@ async def test_on_a_narrow_screen_c_shows_the_plan_and_esc_goes_back(
         await shown(pilot, "2.7 GB of 22 GB")
         await press(pilot, "escape")
         await shown(pilot, "New run")
-
-
-async def test_azure_is_refused_by_name(backend: FixedBackend, tmp_path: Path) -> None:
-    app = FinetuiApp(mode="train")
-    async with app.run_test(size=(160, 45)) as pilot:
-        await ready(pilot, app)
-        app.use_data(rows_file(tmp_path / "r.jsonl"))
-        await until(pilot, lambda: form_of(app).values.get("data"))
-        await press(pilot, "b")
-        await shown(pilot, "Azure: not set up yet")
-        await press(pilot, "s")
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-        assert "azure" in screen_text(pilot)
-        await press(pilot, "escape b")
-        await until(pilot, lambda: "backend" not in form_of(app).values)
 
 
 async def test_a_recipe_is_written_and_read_back(backend: FixedBackend, tmp_path: Path) -> None:

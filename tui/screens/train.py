@@ -16,8 +16,7 @@ from textual.widgets import Static
 
 from tui.actions import bindings
 from tui.format import visible
-from tui.screens.base import ModeScreen
-from tui.states import colour
+from tui.screens.train_actions import TrainActions
 from tui.widgets.form import Form, Line
 from tui.widgets.reading import Paragraph, ReadingPane
 
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from core.pipes import PipeClient
     from core.recipe import Recipe
     from core.settings import FieldInfo
-    from tui.app import FinetuiApp
-    from tui.rowtext import Styles
     from tui.train_form import FormState
 
 SETTLE_S = 0.3
@@ -36,7 +33,7 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 PATH_FIELDS = ("data", "validation", "chat_template")
 
 
-class TrainScreen(ModeScreen):
+class TrainScreen(TrainActions):
     """The form of a run."""
 
     MODE = "train"
@@ -50,7 +47,6 @@ class TrainScreen(ModeScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.form: FormState | None = None  # pydantic is loaded after the first paint
         self._more = False
         self._problems: dict[str, str] = {}
         self._settle: Timer | None = None
@@ -59,13 +55,7 @@ class TrainScreen(ModeScreen):
         self._wanted: list[tuple[str, Any]] = []
         self._form = Form(id="form")
         self._plan = ReadingPane(id="plan", classes="pane")
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        from tui.app import FinetuiApp
-
-        assert isinstance(self.app, FinetuiApp)
-        return self.app
+        self._planned: list[Paragraph] = []
 
     def compose_body(self) -> Iterable[Widget]:
         with Horizontal(id="body"):
@@ -146,13 +136,6 @@ class TrainScreen(ModeScreen):
 
         return field(self._form.current)
 
-    @property
-    def _styles(self) -> Styles:
-        from tui.rowtext import Styles
-
-        names = ("text-success", "text-error", "text-warning", "foreground-muted")
-        return Styles(*(colour(self.app, name) for name in names))
-
     @work(exclusive=True, group="show")
     async def _changed(self) -> None:
         await self._show()
@@ -200,7 +183,7 @@ class TrainScreen(ModeScreen):
         text = Text(f"{field.help}\n")
         problem = self._problems.get(field.name)
         if problem:
-            text.append(f"✗ {visible(problem)}", self._styles.error)
+            text.append(f"✗ {visible(problem)}", self.styles_of_text.error)
         else:
             parts = [
                 f"Usual: {field.usual}." if field.usual else "",
@@ -215,6 +198,7 @@ class TrainScreen(ModeScreen):
     def _ask_for_plan(self) -> None:
         """Ask for checks and estimate once the form is still; answers to older questions are dropped."""
         self._asked += 1
+        self.forget_time()
         if self._settle is not None:
             self._settle.stop()
         self._settle = self.set_timer(SETTLE_S, self._make_plan)
@@ -225,7 +209,7 @@ class TrainScreen(ModeScreen):
 
         assert self.form is not None
         asked = self._asked
-        self._take_plan(asked, await plan(self._client(), dict(self.form.values), self._styles))
+        self._take_plan(asked, await plan(self._client(), dict(self.form.values), self.styles_of_text))
 
     def _client(self) -> PipeClient:
         """The planner process, started with the first question."""
@@ -236,12 +220,17 @@ class TrainScreen(ModeScreen):
         return self._planner
 
     async def on_unmount(self) -> None:
+        await self.stop_measuring()
         if self._planner is not None:
             await self._planner.close()
 
     def _take_plan(self, asked: int, lines: list[Paragraph]) -> None:
         if asked == self._asked:
-            self._plan.show(lines, keep_place=True)
+            self._planned = lines
+            self.show_plan()
+
+    def show_plan(self) -> None:
+        self._plan.show([*self.time_lines, *self._planned], keep_place=True)
 
     # -- editing
 
@@ -336,39 +325,7 @@ class TrainScreen(ModeScreen):
         self.add_class("-reading")
         self.set_focus(self._plan)
 
-    # -- files and the start
-
-    @work
-    async def action_open_recipe(self) -> None:
-        from tui.widgets.dialogs import Ask
-        from tui.widgets.field import PathSuggester
-
-        answer = await self.app.push_screen_wait(
-            Ask("Open a recipe", "", "recipe.yaml", suggester=PathSuggester())
-        )
-        if answer and answer.strip():
-            self.open_recipe_file(Path(answer.strip()).expanduser().absolute())
-
-    @work
-    async def action_write(self) -> None:
-        from core.recipe import dump
-        from tui.saving import ask_and_write
-
-        assert self.form is not None
-        recipe = self.form.recipe()
-        await ask_and_write(self.finetui, "Write the recipe to", "recipe.yaml", dump(recipe))
-
-    def action_copy(self) -> None:
-        from core.recipe import RecipeError
-        from tui.planning import command
-
-        assert self.form is not None
-        try:
-            recipe = self.form.recipe()
-        except RecipeError as error:
-            self.finetui.show_error(error)
-            return
-        self.finetui.copy(command(recipe))
+    # -- the start
 
     def action_start(self) -> None:
         assert self.form is not None
@@ -388,5 +345,7 @@ class TrainScreen(ModeScreen):
             self.finetui.open_run(run_id)
 
 
-OWN = frozenset(("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks"))
+OWN = frozenset(
+    ("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks", "time")
+)
 """Actions that need the form to be there."""

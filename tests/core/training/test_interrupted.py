@@ -19,6 +19,7 @@ from core.backends.local import LocalBackend
 from core.recipe import Recipe, dump
 from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
+from core.training import evaluation
 from core.training.loss import PackLoss
 from core.training.mishaps import TrainingError
 from core.training.surroundings import FILE
@@ -111,6 +112,25 @@ def test_out_of_memory_halves_what_is_computed_at_once_and_changes_nothing_else(
         assert (one.tokens, one.trained_tokens) == (two.tokens, two.trained_tokens)
     left, right = weights(tmp_path / "short" / "model"), weights(tmp_path / "whole" / "model")
     assert all(torch.allclose(left[name], right[name], atol=1e-5) for name in left)
+
+
+def test_an_evaluation_begins_with_what_went_the_last_time(
+    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[int] = []
+    evaluate = evaluation.evaluate
+
+    def limited(model: Any, objective: Any, rows: Any, budget: int, *rest: Any) -> Any:
+        if budget > 300:
+            failed.append(budget)
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 123 bytes.")
+        return evaluate(model, objective, rows, budget, *rest)
+
+    monkeypatch.setattr(evaluation, "evaluate", limited)
+    run = FolderRun(tmp_path / "run")
+    assert train(make_recipe(sample_prompts=[]), run).kind == "finished"
+    assert len(run.of("evaluated")) == 3
+    assert failed == [1024, 512]
 
 
 def test_a_resumed_run_remembers_how_much_fits(
