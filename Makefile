@@ -1,4 +1,5 @@
 # make demo   the main job on the bundled sample, in the app (plain lines where there is no terminal)
+# make azure-demo   the app on a loopback Azure, with no subscription and no cost
 # make test   every test but the slow ones; make test-slow runs those: a real model, a few minutes
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo run lint format test test-slow test-all screenshots bench lock clean
+.PHONY: install demo run azurite azure-demo lint format test test-slow test-all screenshots bench lock clean
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("finetui needs Python 3.11 or newer; set PYTHON=python3.12") if sys.version_info < (3, 11) else None'
@@ -23,6 +24,19 @@ demo: $(INSTALLED)
 
 run: $(INSTALLED)
 	$(BIN)/finetui
+
+# The blob store of the loopback Azure in tests/azure_emulator; needs node.
+AZURE := tests/azure_emulator
+AZURITE := $(AZURE)/node_modules/.installed
+
+$(AZURITE): $(AZURE)/package.json $(AZURE)/package-lock.json
+	npm ci --prefix $(AZURE) --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+azurite: $(AZURITE)
+
+azure-demo: $(INSTALLED) $(AZURITE)
+	$(BIN)/python -m tests.azure_emulator
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -161,7 +161,8 @@ async def test_dialogs_answer_by_plain_keys_and_the_safe_answer_has_the_focus() 
         assert await answered(pilot, app, question(), "n") is False
         assert await answered(pilot, app, question(), "right enter") is True
         assert await answered(pilot, app, question(), "escape") is False
-        assert await answered(pilot, app, Ask("Name", "old"), "1 enter") == "old1"
+        assert await answered(pilot, app, Ask("Name", "old"), "1 enter") == "1"
+        assert await answered(pilot, app, Ask("Name", "old"), "end 1 enter") == "old1"
         assert await answered(pilot, app, Ask("Name", "old"), "escape") is None
         options = [("a", "A", "first"), ("b", "B [/x]", "second")]
         assert await answered(pilot, app, Choose("Which", options), "j enter") == "b"

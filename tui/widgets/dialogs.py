@@ -134,7 +134,7 @@ class Ask(Dialog[str | None]):
 
     Args:
         title: what is asked.
-        value: what the field starts with.
+        value: what the field starts with, selected.
         placeholder: an example, shown while the field is empty.
         note: a sentence under the field.
         suggester: completes what is typed.
@@ -152,7 +152,8 @@ class Ask(Dialog[str | None]):
     ) -> None:
         super().__init__()
         self._heading = title
-        self._field = Field(value, placeholder=placeholder, suggester=suggester)
+        # what is typed takes the place of the value given; a cursor key first keeps it
+        self._field = Field(value, placeholder=placeholder, suggester=suggester, select_on_focus=True)
         self._note = note
 
     @property

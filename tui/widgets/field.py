@@ -30,7 +30,7 @@ class Field(Input):
         """`tab` was pressed and there was nothing to complete."""
 
     def __init__(self, value: str = "", **options: Any) -> None:
-        super().__init__(value, select_on_focus=False, **options)
+        super().__init__(value, **{"select_on_focus": False, **options})
         self.cursor_blink = False
 
     def action_complete(self) -> None:
