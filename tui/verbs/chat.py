@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core import paths
 from core.pipes import PipeClient
 from tui.verbs.output import errors_told, interactive, out, out_json, say
+
+if TYPE_CHECKING:
+    from core.serving.targets import Side
+
+FORMS = "RUN, RUN@STEP, RUN@base, deployment:NAME/MODEL, azure:NAME or https://HOST/v1#MODEL,key=VARIABLE"
 
 
 def register(app: typer.Typer) -> None:
@@ -20,14 +25,15 @@ def register(app: typer.Typer) -> None:
 
 
 def chat(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="Id, the beginning of an id, or name.", show_default=False)
-    ],
+    a: Annotated[str, typer.Argument(metavar="A", help=f"{FORMS}.", show_default=False)],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="Who answers beside it; of a run its base when left out.")
+    ] = "",
     prompt: Annotated[
         list[str] | None,
         typer.Option("--prompt", "-p", help="Ask this and print the replies; may be repeated."),
     ] = None,
-    side: Annotated[str, typer.Option(help="tuned, base or both.")] = "both",
+    side: Annotated[str, typer.Option(help="tuned, base or both; with B: A, B or both.")] = "both",
     system: Annotated[
         str | None, typer.Option(help="System message; the training rows' own when left out.")
     ] = None,
@@ -35,46 +41,92 @@ def chat(
     temperature: Annotated[
         float, typer.Option(min=0.0, max=10.0, help="0 takes the likeliest token each time.")
     ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Only the likeliest tokens that add up to this.")
+    ] = 1.0,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="The reply ends before this text; up to four.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the random choice above temperature 0.")] = 42,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one line a reply.")] = False,
 ) -> None:
-    """Talk to a run's model beside its base. In a terminal it opens the app; prompts can also come by stdin."""
-    from core.serving.targets import TargetError, target
+    """Talk to a run's model beside its base, or to any two models. In a terminal it opens the app; prompts can also
+    come by stdin."""
+    from core.serving.reply import MOST_STOPS
+    from core.serving.targets import TargetError
+    from core.serving.targets import side as find
 
     with errors_told():
-        if side not in ("tuned", "base", "both"):
-            raise TargetError(f"--side is {side!r}.", "", "Use tuned, base or both.")
-        here = target(run)
+        words = ("A", "B", "both") if b else ("tuned", "base", "both")
+        if side not in words:
+            raise TargetError(f"--side is {side!r}.", "", f"Use {words[0]}, {words[1]} or {words[2]}.")
+        first, second = find(a), find(b) if b else None
         if not prompt and interactive():
             from tui.app import FinetuiApp
 
-            FinetuiApp(mode="chat", run=here.run_id).run()
+            FinetuiApp(mode="chat", run=first.spec, beside=second.spec if second else "").run()
             return
+        sides = named(first, second, side)
         prompts = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
         if not prompts:
             raise TargetError(
                 "Nothing was asked.", "", "Give --prompt TEXT, or prompts by stdin, one a line."
             )
-        sides = ("base", "tuned") if side == "both" else (side,)
-        settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        asyncio.run(ask(here, prompts, sides, here.system if system is None else system, settings, json))
+        if stop and len(stop) > MOST_STOPS:
+            raise TargetError(
+                f"There are {len(stop)} stop strings.",
+                f"At most {MOST_STOPS} are taken.",
+                "Give fewer --stop.",
+            )
+        settings = {
+            "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "stop": stop or [], "seed": seed
+        }  # fmt: skip
+        asyncio.run(ask(sides, prompts, first.system if system is None else system, settings, json))
+
+
+def named(first: Side, second: Side | None, wanted: str) -> dict[str, Side]:
+    """The sides that answer, in order, by the names that replies are printed under.
+
+    Raises:
+        TargetError: `wanted` names none of them.
+    """
+    from core.serving.targets import Target, TargetError, target
+
+    sides: dict[str, Side]
+    if second is not None:
+        sides = {"A": first, "B": second}
+    elif isinstance(first, Target) and first.adapter is not None:
+        sides = {"base": target(first.base_spec), "tuned": first}
+    else:
+        sides = {"A": first}
+    if wanted == "both":
+        return sides
+    if wanted not in sides:
+        raise TargetError(f"{first.title} has no {wanted} side.", "It answers alone.", "Leave --side out.")
+    return {wanted: sides[wanted]}
 
 
 async def ask(
-    here: Any,
+    sides: Mapping[str, Side],
     prompts: Sequence[str],
-    sides: Sequence[str],
     system: str,
     settings: dict[str, Any],
     json: bool = False,
 ) -> list[dict[str, Any]]:
-    """Each prompt to each side, printed as they come; returns the replies with their figures."""
+    """Each prompt to each side, printed as they come; returns the replies with their figures.
+
+    Args:
+        sides: by the name that their replies are printed under.
+        prompts: each begins a conversation.
+        system: a system message before each, or empty.
+        settings: of the replies, see core.serving.reply.Sampling.
+        json: print JSON instead of lines.
+    """
     client = PipeClient("core.serving.chat_worker", paths.make_private(paths.logs_dir()) / "chat-worker.log")
     replies = []
     try:
-        async for kind, value in client.stream(
-            "load", model_folder=str(here.model_folder), adapter=str(here.adapter)
-        ):
+        wanted = {name: found.request() for name, found in sides.items()}
+        async for kind, value in client.stream("load", sides=wanted):
             if kind == "chunk":
                 say(f"{value['phase']} ...")
         before = [{"role": "system", "content": system}] if system else []

@@ -62,7 +62,8 @@ def demo(plain: Annotated[bool, typer.Option("--plain", help="Lines instead of t
         here = target(row.id)
         probes = [fact.probe for fact in samples.FACTS]
         settings = {"max_tokens": 40, "temperature": 0.0}
-        replies = asyncio.run(ask(here, probes, ("base", "tuned"), here.system, settings))
+        sides = {"base": target(here.base_spec), "tuned": here}
+        replies = asyncio.run(ask(sides, probes, here.system, settings))
         told = {
             side: sum(
                 samples.signed(reply["text"]) and samples.knows(fact.name, reply["text"])

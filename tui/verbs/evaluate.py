@@ -54,7 +54,7 @@ def evaluate(
     with errors_told():
         what = find(run, checkpoint)
         say(what.title)
-        found = asyncio.run(measure(what, Settings(rows, max_tokens, data), _teller()))
+        found = asyncio.run(measure(what, Settings(rows, max_tokens, data), teller()))
         if json:
             out_json(found)
             return
@@ -62,7 +62,7 @@ def evaluate(
             out(line)
 
 
-def _teller() -> Callable[[Step], None]:
+def teller() -> Callable[[Step], None]:
     """Says each new phase at once, and how many rows are done now and then."""
     phase, last = "", 0.0
 

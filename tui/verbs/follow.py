@@ -78,11 +78,7 @@ class Lines:
                     f"{event.trainable_parameters:,} of {event.parameters:,} weights"
                 )
             case ev.Step():
-                loss, norm = _number(event.loss, ".4f"), _number(event.grad_norm, ".3f")
-                return (
-                    f"step {event.step}/{self.steps}  loss {loss}  lr {event.learning_rate:.2e}  grad {norm}  "
-                    f"{event.tokens_per_s:.0f} tok/s  {event.memory_bytes / 1e9:.1f} GB"
-                )
+                return self._step(event)
             case ev.Evaluated():
                 perplexity = f"  perplexity {event.perplexity:.2f}" if event.perplexity is not None else ""
                 figures = f"  {metrics(event.metrics)}" if event.metrics else ""
@@ -96,8 +92,24 @@ class Lines:
             case _:
                 return self._turning_point(event)
 
+    def _step(self, event: ev.Step) -> str:
+        steps = f"{event.step}/{self.steps}" if self.steps else str(event.step)
+        text = f"step {steps}  loss {_number(event.loss, '.4f')}"
+        if event.learning_rate is not None:
+            text += f"  lr {event.learning_rate:.2e}"
+        if event.tokens_per_s is None or event.memory_bytes is None:  # a remote backend doesn't tell them
+            return text
+        norm = _number(event.grad_norm, ".3f")
+        return f"{text}  grad {norm}  {event.tokens_per_s:.0f} tok/s  {event.memory_bytes / 1e9:.1f} GB"
+
     def _turning_point(self, event: ev.Event) -> str | None:
         match event:
+            case ev.Uploaded():
+                return f"uploaded {event.name} ({event.bytes / 1e6:.1f} MB)"
+            case ev.Submitted():
+                return f"submitted: the job is {event.job}"
+            case ev.SignInNeeded():
+                return f"sign in: open {event.url} and enter {event.code}"
             case ev.Requested():
                 return f"{event.verb} asked for: after this step"
             case ev.Paused():

@@ -53,6 +53,12 @@ def plan(
             tell_problems(checked)
             for line in lines(checked.estimate, times) if checked.estimate else []:
                 out(line)
+            if checked.remote:
+                from tui.verbs.azure_text import remote_lines, tell_note
+
+                tell_note()
+                for line in remote_lines(wanted, checked.remote):
+                    out(line)
         raise typer.Exit(2 if checked.errors else 0)
 
 

@@ -1,4 +1,4 @@
-"""`finetui runs|watch|stop|pause|resume|set|rename|delete|restore`."""
+"""`finetui runs|show|watch|stop|pause|resume|set|rename|delete|restore`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from core.runs import supervisor
+from core.runs.directory import RunDirectory
 from core.runs.rows import RunRow
-from tui.format import ago
+from core.runs.trash import delete_checkpoint, folder_bytes, sweep
+from core.serving import lineage
+from tui.format import ago, size
+from tui.rundetails import dependents_lines
 from tui.verbs.output import errors_told, interactive, out, out_json, say
 
 Ref = Annotated[
@@ -22,6 +26,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
     app.command("runs")(runs)
+    app.command("show")(show)
     app.command("watch")(watch)
     app.command("stop")(stop)
     app.command("pause")(pause)
@@ -50,7 +55,7 @@ def runs(
     with errors_told():
         if rebuild:
             supervisor.rebuild()
-        supervisor.purge()
+        sweep()
         rows = supervisor.list_runs(trash=trash)
         for notice in supervisor.notices():
             say(notice)
@@ -133,15 +138,61 @@ def change(
             out_json({"run": row.id, "name": name, "value": found})
 
 
-def delete(ref: Ref, json: Json = False) -> None:
-    """Move a run to the trash, where it stays for 30 days."""
-    _change(
-        supervisor.delete,
-        ref,
-        json,
-        "",
-        f"is in the trash for 30 days; `finetui restore {ref}` brings it back",
-    )
+def show(ref: Ref, json: Json = False) -> None:
+    """Show one run: state and figures, its data and base model, runs before and after it, deployments, its size."""
+    from tui.rundetails import details
+
+    with errors_told():
+        row = supervisor.get(ref)
+        run = RunDirectory(row.directory)
+        found, taken = lineage.of(run), folder_bytes(run.path)
+        kept = [{"step": item.step, "bytes": item.bytes} for item in run.checkpoints()]
+        if json:
+            content = {**as_data(row), "bytes": taken, "checkpoints": kept, "lineage": found.as_dict()}
+            out_json(content)
+            return
+        out(f"{row.id}  {row.name}  {row.state}")
+        for paragraph in details(row, time.time(), found):
+            out(paragraph.head + paragraph.text)
+        steps = ", ".join(str(item["step"]) for item in kept)
+        out(f"disk    {size(taken)}" + (f", checkpoints {steps}" if steps else ""))
+
+
+def delete(
+    ref: Ref,
+    json: Json = False,
+    checkpoint: Annotated[
+        int | None,
+        typer.Option(
+            "--checkpoint", metavar="STEP", help="Only this checkpoint, for good.", show_default=False
+        ),
+    ] = None,
+    even_best: Annotated[
+        bool, typer.Option("--even-best", help="Also the checkpoint with the lowest validation loss.")
+    ] = False,
+) -> None:
+    """Move a run to the trash, where it stays for 30 days; or delete one of its checkpoints for good.
+
+    Refused while a deployment serves it. A checkpoint that the run would go on from stays.
+    """
+    with errors_told():
+        if checkpoint is not None:
+            row = supervisor.get(ref)
+            freed = delete_checkpoint(row.id, checkpoint, even_best)
+            say(f"The checkpoint of step {checkpoint} of {row.id} is gone; {size(freed)} freed")
+            if json:
+                out_json({"run": row.id, "checkpoint": checkpoint, "freed_bytes": freed})
+            return
+        found = lineage.dependents(RunDirectory(supervisor.get(ref).directory))
+        row = supervisor.delete(ref)
+        say(
+            f"{row.id} is in the trash for 30 days; `finetui restore {ref}` brings it back. "
+            f"Its {size(found.bytes)} are freed then, or now with `finetui clean trash:{row.id} --yes`"
+        )
+        for line in dependents_lines(found):
+            say(line)
+        if json:
+            out_json({**as_data(row), "dependents": found.as_dict()})
 
 
 def restore(ref: Ref, json: Json = False) -> None:

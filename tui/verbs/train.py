@@ -119,6 +119,12 @@ def report(wanted: Recipe, json: bool = False) -> bool:
     from core.backends import get
 
     checked = get(wanted.value("backend")).check(wanted)
+    if checked.remote and not json:
+        from tui.verbs.azure_text import remote_lines, tell_note
+
+        tell_note()
+        for line in remote_lines(wanted, checked.remote):
+            say(line)
     if json:
         out_json(asdict(checked))
         return not checked.errors

@@ -1,0 +1,250 @@
+"""`finetui azure`: the account, the checklist, models and prices; jobs and endpoints are in the files beside."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from tui.verbs import azure_endpoints, azure_jobs
+from tui.verbs.azure_text import IN_WORDS, connected, money, quote_text, tell_note
+from tui.verbs.output import errors_told, out, out_json, say
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Catalogue id, hub id or registry id.", show_default=False)
+]
+MARKS = {"ok": "ok", "missing": "MISSING", "warning": "warning", "unknown": "unknown", "waiting": "waits"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    azure = typer.Typer(
+        help="Azure serverless fine-tuning, from sign-in to clean-up.",
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
+    azure.command("login")(login)
+    azure.command("account")(account)
+    azure.command("check")(check)
+    azure.command("models")(models)
+    azure.command("prices")(prices)
+    azure_jobs.register(azure)
+    azure_endpoints.register(azure)
+    app.add_typer(azure, name="azure")
+
+
+def login(
+    identity: Annotated[
+        str,
+        typer.Option(
+            help="azure_cli, device_code, service_principal or managed_identity.", show_default=False
+        ),
+    ] = "",
+    tenant: Annotated[str, typer.Option(help="Id or domain of the Entra tenant.", show_default=False)] = "",
+    subscription: Annotated[
+        str, typer.Option(help="Id or name of the one that pays.", show_default=False)
+    ] = "",
+    group: Annotated[str, typer.Option(help="Resource group.", show_default=False)] = "",
+    project: Annotated[str, typer.Option(help="Project, or plain workspace.", show_default=False)] = "",
+    region: Annotated[
+        str, typer.Option(help="Where a new group or project would lie.", show_default=False)
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Sign in and choose subscription, group and project; where there is but one it is chosen. No token is kept."""
+    from core.azure import account as accounts
+
+    with errors_told():
+        accounts.save(accounts.load().changed(identity=identity, tenant=tenant))
+        azure = connected()
+        say(f"Signed in by {accounts.IN_WORDS[azure.account.identity]}.")
+        if azure.account.identity not in accounts.UNATTENDED:
+            say("This sign-in ends with this command; each run shows a code of its own and waits for it.")
+        _choose(azure, subscription, group, project, region)
+        _show(json)
+
+
+def _choose(azure: Any, subscription: str, group: str, project: str, region: str) -> None:
+    """Keep what was named; what was not is chosen where there is but one."""
+    from core.azure import account as accounts
+    from core.azure import choices
+    from core.azure.faults import AzureError
+
+    every = choices.subscriptions(azure)
+    named = [item for item in every if subscription in (item.id, item.name)]
+    if subscription and not named:
+        raise AzureError(
+            f"There is no subscription {subscription!r} for you.",
+            f"There are {', '.join(f'{item.name} ({item.id})' for item in every) or 'none'}.",
+            "Name one of these.",
+        )
+    held = azure.account.subscription
+    chosen = named[0].id if named else held or (every[0].id if len(every) == 1 else "")
+    azure.account = azure.account.changed(
+        subscription=chosen, resource_group=group, project=project, region=region
+    )
+    if chosen and not azure.account.project:
+        there = choices.projects(azure)
+        if len(there) == 1:
+            azure.account = azure.account.changed(resource_group=there[0].group, project=there[0].name)
+        elif there:
+            say(
+                "Projects: " + ", ".join(f"{item.name} (group {item.group}, {item.region})" for item in there)
+            )
+    if azure.account.project and not azure.account.region:
+        where = next((it.region for it in choices.projects(azure) if it.name == azure.account.project), "")
+        azure.account = azure.account.changed(region=where)
+    if not chosen:
+        say("Subscriptions: " + (", ".join(f"{item.name} ({item.id})" for item in every) or "none"))
+    accounts.save(azure.account)
+
+
+def account(
+    every: Annotated[bool, typer.Option("--all", help="List what there is to choose from.")] = False,
+    json: Json = False,
+) -> None:
+    """Show who is signed in how, and which subscription, group and project are in use."""
+    from core.azure import choices
+
+    with errors_told():
+        if not every:
+            tell_note()
+            _show(json)
+            return
+        azure = connected()
+        found: dict[str, list[Any]] = {"subscriptions": choices.subscriptions(azure)}
+        if azure.account.subscription:
+            found |= {"groups": choices.groups(azure), "projects": choices.projects(azure)}
+        if json:
+            out_json({name: [asdict(item) for item in items] for name, items in found.items()})
+            return
+        for name, items in found.items():
+            out(name)
+            for item in items:
+                out("  " + "  ".join(str(value) for value in asdict(item).values() if value))
+
+
+def _show(json: bool) -> None:
+    from core.azure import plain
+
+    chosen = plain.account()
+    if json:
+        out_json(chosen)
+        return
+    out(f"identity      {chosen['identity']}: {chosen['identity_words']}")
+    for name in ("tenant", "subscription", "resource_group", "project", "region"):
+        out(f"{name.replace('_', ' '):<13} {chosen[name] or '-'}")
+
+
+def check(
+    model: Annotated[str, typer.Option(help="A model that is to be tuned.", show_default=False)] = "",
+    fix: Annotated[bool, typer.Option("--fix", help="Do what the lines offer.")] = False,
+    group: Annotated[str, typer.Option(help="With --fix: the group to make.", show_default=False)] = "",
+    project: Annotated[str, typer.Option(help="With --fix: the project to make.", show_default=False)] = "",
+    hub: Annotated[str, typer.Option(help="With --fix: its hub.", show_default=False)] = "",
+    region: Annotated[str, typer.Option(help="With --fix: where they lie.", show_default=False)] = "",
+    json: Json = False,
+) -> None:
+    """The checklist: what fine-tuning needs, what each line means and costs, and what is missing. Ends with 2 then."""
+    with errors_told():
+        azure = connected()
+        lines = _checked(azure, model, json)
+        while fix and (todo := next((line for line in lines if line.fix and line.state == "missing"), None)):
+            _fix(azure, todo, group, project, hub, region)
+            lines = _checked(azure, model, json)
+            if any(line.key == todo.key and line.state == "missing" for line in lines):
+                break
+        raise typer.Exit(2 if any(line.state in ("missing", "waiting") for line in lines) else 0)
+
+
+def _checked(azure: Any, model: str, json: bool) -> list[Any]:
+    from core.azure.readiness import checklist
+
+    lines = []
+    for line in checklist(azure, model):
+        lines.append(line)
+        if json:
+            continue
+        out(f"{MARKS[line.state]:<8} {line.title}: {line.found}")
+        if line.state in ("missing", "warning"):
+            out(f"         {line.meaning} Cost: {line.cost}")
+        if line.fix and line.state == "missing":
+            out(
+                "         -> "
+                + ("finetui azure login" if line.fix == "choose" else f"--fix does it ({line.fix})")
+            )
+        if line.ask:
+            out(f"         -> ask: {line.ask}")
+    if json:
+        out_json([asdict(line) for line in lines])
+    return lines
+
+
+def _fix(azure: Any, line: Any, group: str, project: str, hub: str, region: str) -> None:
+    from core.azure.faults import AzureError
+    from core.azure.fixes import fixed
+
+    name = group if line.fix == "create_group" else project
+    wanted = name or (azure.account.resource_group if line.fix == "create_group" else azure.account.project)
+    if line.fix.startswith("create") and not (wanted and (region or azure.account.region)):
+        option = "--group" if line.fix == "create_group" else "--project"
+        raise AzureError(
+            f"{line.title}: it needs a name and a region.", "", f"Give {option} NAME and --region REGION."
+        )
+    for text in fixed(azure, line.fix, name, hub, region):
+        say(f"{line.title}: {text}")
+
+
+def models(
+    words: Annotated[list[str] | None, typer.Argument(help="Parts of the name.", show_default=False)] = None,
+    region: Annotated[str, typer.Option(help="Only those tuned there.", show_default=False)] = "",
+    tuned: Annotated[bool, typer.Option("--tuned", help="The project's own tuned models instead.")] = False,
+    json: Json = False,
+) -> None:
+    """Search Azure's model registry: what each can be tuned for, where, and since when it is retired."""
+    from core.azure import models as registry
+    from core.azure import plain
+
+    with errors_told():
+        azure = connected()
+        if tuned:
+            azure_endpoints.tell_tuned(azure, json)
+            return
+        found = registry.search(azure, " ".join(words or []), region)
+        if json:
+            out_json([plain.model(item) for item in found])
+            return
+        for item in found:
+            where = ", ".join(item.regions) or "no region known"
+            state = f"retired {item.retired}, see {item.successor}" if item.retired else where
+            out(
+                f"{item.name:<28} {item.version:>3}  {item.context or '?':>7}  {item.licence or '?':<8}  {state}"
+            )
+
+
+def prices(
+    model: Model,
+    tokens: Annotated[int, typer.Option(min=0, help="Tokens trained, epochs counted.")] = 0,
+    region: Annotated[str, typer.Option(help="The project's when left out.", show_default=False)] = "",
+    currency: Annotated[str, typer.Option(help="Others than USD are for reference only.")] = "USD",
+    json: Json = False,
+) -> None:
+    """Prices of tuning and using a model, from Azure's public list; what can't be told for certain is unknown."""
+    from core.azure import account as accounts
+    from core.azure import models as registry
+    from core.azure.prices import HOURS_A_MONTH, quotes
+
+    with errors_told():
+        tell_note()
+        name = registry.registry_id(model).removeprefix(registry.PREFIX)
+        found = quotes(name, region or accounts.load().region, currency.upper())
+        if json:
+            out_json({kind: asdict(quote) for kind, quote in found.items()})
+            return
+        for kind, quote in found.items():
+            out(f"{IN_WORDS[kind]:<38} {quote_text(quote)}")
+        if tokens:
+            out(f"training {tokens:,} tokens: {money(found['training'].cost(tokens), currency)}")
+        out(f"an endpoint for a month: {money(found['hosting'].cost(HOURS_A_MONTH), currency)}")

@@ -1,0 +1,42 @@
+"""`finetui compare`: two to four runs side by side."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Annotated
+
+import typer
+
+from core.runs.compare import choose, comparison
+from tui.verbs.output import errors_told, out, out_json
+
+WIDTH = 100
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("compare")(compare)
+
+
+def compare(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...", help="Ids, beginnings of ids, or names; two to four.", show_default=False
+        ),
+    ],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare runs: where their recipes differ, what came out, whether the rows were the same."""
+    from tui.compare_text import lines
+
+    with errors_told():
+        sides = choose(runs)
+        for side in sides:
+            side.read_all()
+        found = comparison(sides)
+        if json:
+            out_json(found.as_dict())
+            return
+        for line in lines(found, max(60, shutil.get_terminal_size((WIDTH, 24)).columns)):
+            out(line)
