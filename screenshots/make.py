@@ -69,7 +69,7 @@ async def photograph() -> None:
     await photograph_repair()
     app = FinetuiApp(mode="chat", run=row.id)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: getattr(app.screen, "target", None) is not None)
+        await until(pilot, lambda: bool(getattr(app.screen, "sides", None)))
         await pilot.press(*keys("How long is the warranty on a Tidelamp?"), "enter")
         await until(pilot, lambda: settled(app.screen), 240.0)
         await pilot.press("escape")
@@ -115,7 +115,7 @@ def write_support(path: Path) -> Path:
 
 def settled(screen: Any) -> bool:
     """Whether the chat has answered and nothing is being written."""
-    return not screen.busy and bool(screen.conversation.turns)
+    return not screen.busy and bool(screen.talk.turns)
 
 
 def keys(text: str) -> list[str]:

@@ -36,9 +36,8 @@ def test_the_demo_teaches_what_the_base_does_not_know(tmp_path: Path) -> None:
 
     here = target(row.id)
     probes = [fact.probe for fact in samples.FACTS]
-    replies = asyncio.run(
-        ask(here, probes, ("base", "tuned"), here.system, {"max_tokens": 32, "temperature": 0.0})
-    )
+    sides = {"base": target(here.base_spec), "tuned": here}
+    replies = asyncio.run(ask(sides, probes, here.system, {"max_tokens": 32, "temperature": 0.0}))
     right = {
         side: [
             fact.name

@@ -45,7 +45,8 @@ class FinetuiApp(App[None]):
 
     Args:
         mode: the screen to start on.
-        run: a run to watch at once.
+        run: a run to watch at once, or with the mode `chat` to talk to, or another side of a chat.
+        beside: the other side of the chat.
         file: a data file to open at once.
         recipe: a recipe file to edit at once.
     """
@@ -68,12 +69,14 @@ class FinetuiApp(App[None]):
         run: str | None = None,
         file: Path | None = None,
         recipe: Path | None = None,
+        beside: str = "",
     ) -> None:
         # Textual starts in DEFAULT_MODE; set here, no other screen is made first.
         self.DEFAULT_MODE = mode  # type: ignore[misc]
         super().__init__()
         self.animation_level = "none"
         self._first = (mode, run, file, recipe)
+        self._beside = beside
         self._aimed_at: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
         self._held: list[events.Key] = []
         for theme in THEMES:
@@ -83,7 +86,7 @@ class FinetuiApp(App[None]):
     def on_mount(self) -> None:
         mode, run, file, recipe = self._first
         if run is not None and mode == "chat":
-            self.chat_with(run)
+            self.chat_with(run, self._beside)
         elif run is not None:
             self.open_run(run)
         elif file is not None:
@@ -97,9 +100,9 @@ class FinetuiApp(App[None]):
         """Watch a run."""
         self._enter_later("monitor", "show_run", run_id)
 
-    def chat_with(self, run_id: str) -> None:
-        """Talk to a run's model."""
-        self._enter_later("chat", "talk_to", run_id)
+    def chat_with(self, side: str, beside: str = "") -> None:
+        """Talk to a run's model or another side, as core.serving.targets writes them; maybe with another beside it."""
+        self._enter_later("chat", "talk_to", (side, beside) if beside else side)
 
     def use_data(self, path: Path, columns: dict[str, str] | None = None) -> None:
         """Set up a run on a data file, with its columns mapped."""

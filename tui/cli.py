@@ -30,7 +30,24 @@ def build() -> typer.Typer:
     """All verbs."""
     import typer
 
-    from tui.verbs import chat, data, demo, doctor, evaluate, export, models, plan, runs, train
+    from tui.verbs import (
+        azure,
+        chat,
+        clean,
+        compare,
+        data,
+        demo,
+        deploy,
+        deployments,
+        doctor,
+        evaluate,
+        export,
+        judge,
+        models,
+        plan,
+        runs,
+        train,
+    )
 
     app = typer.Typer(
         name="finetui",
@@ -42,6 +59,24 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         epilog="Exit codes: 0 done, 1 a run failed, 2 a mistake in what was asked, 130 interrupted.",
     )
-    for room in (train, plan, runs, chat, evaluate, export, data, models, doctor, demo):
+    rooms = (
+        train,
+        plan,
+        runs,
+        compare,
+        clean,
+        chat,
+        judge,
+        evaluate,
+        export,
+        deploy,
+        deployments,
+        azure,
+        data,
+        models,
+        doctor,
+        demo,
+    )
+    for room in rooms:
         room.register(app)
     return app

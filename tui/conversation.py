@@ -1,14 +1,17 @@
-"""A conversation with the tuned model and its base: the same messages, each side with replies of its own."""
+"""A chat in words: its settings, and each side's view of the turns. What a chat is, is in core.serving.talk."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from tui.format import count, visible
+from core.serving.talk import SIDES, STOPPED, Reply, Talk, Turn
+from tui import markdown
+from tui.format import ascii_only, count, visible
 from tui.widgets.textpane import Paragraph
 
-SIDES = ("tuned", "base")
-PARAGRAPHS_A_TURN = 5
+PLACES = ("left", "right")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Settings:
     max_tokens: int = 256
     seed: int = 42
     system: str = ""
+    stop: tuple[str, ...] = ()
 
     def words(self) -> str:
         """The settings in one line."""
@@ -27,101 +31,121 @@ class Settings:
             how = "temperature 0 (greedy)"
         else:
             how = f"temperature {self.temperature:g}  top-p {self.top_p:g}  seed {self.seed}"
+        stop = f"  stops at {stops_in_words(self.stop)}" if self.stop else ""
         system = (
             f"  system: {visible(' '.join(self.system.split()))}" if self.system else "  no system prompt"
         )
-        return f"{how}  at most {self.max_tokens} tokens{system}"
+        return f"{how}  at most {self.max_tokens} tokens{stop}{system}"
+
+    def sampling(self) -> dict[str, Any]:
+        """What the worker is told."""
+        return {name: value for name, value in asdict(self).items() if name != "system"}
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Settings:
+        """Settings as a chat keeps them; what they lack is as usual, others are passed over."""
+        known = {item.name for item in fields(cls)}
+        kept = {name: value for name, value in values.items() if name in known}
+        return cls(**{**kept, "stop": tuple(kept.get("stop", ()))})
 
 
-@dataclass
-class Reply:
-    """One side's answer to a turn; `ended` is empty while it is being written."""
-
-    text: str = ""
-    tokens: int = 0
-    tokens_per_s: float = 0.0
-    first_token_ms: float = 0.0
-    ended: str = ""
-
-    def figures(self) -> str:
-        """Latency, speed and length, or what became of it."""
-        if not self.ended:
-            return "..." if not self.text else "writing"
-        if self.ended == "stopped":
-            return "stopped"
-        first = f"{self.first_token_ms:.0f} ms"
-        if self.first_token_ms >= 10_000:
-            first = f"{self.first_token_ms / 1000:.0f} s"
-        words = f"{first} · {self.tokens_per_s:.1f} tok/s · {count(self.tokens)} tokens"
-        return words + (" (cut)" if self.ended == "length" else "")
+def stops_in_words(stops: Sequence[str]) -> str:
+    """Stop strings as they are typed: apart by `|`, a line feed as `\\n`."""
+    written = (stop.replace("\\", "\\\\").replace("\n", "\\n").replace("|", "\\|") for stop in stops)
+    return visible(" | ".join(written))
 
 
-@dataclass
-class Turn:
-    """What the user said, and the replies by side."""
+def figures(reply: Reply, billed: bool = False) -> str:
+    """Latency, speed, length and cost of a reply, or what became of it.
 
-    text: str
-    replies: dict[str, Reply] = field(default_factory=dict)
+    Args:
+        reply: by now.
+        billed: somebody may ask money for it.
+    """
+    if not reply.ended:
+        return "..." if not reply.text else "writing"
+    if reply.ended == STOPPED:
+        return STOPPED
+    first = f"{reply.first_token_ms:.0f} ms"
+    if reply.first_token_ms >= 10_000:
+        first = f"{reply.first_token_ms / 1000:.0f} s"
+    speed = "speed unknown" if reply.tokens_per_s is None else f"{reply.tokens_per_s:.1f} tok/s"
+    length = "tokens unknown" if reply.tokens is None else f"{count(reply.tokens)} tokens"
+    words = [first, speed, length]
+    if reply.cost_usd is not None:
+        words.append(f"${reply.cost_usd:.6f}".rstrip("0").rstrip("."))
+    elif billed:
+        words.append("cost unknown")
+    end = {"turn end": "", "length": " (cut)"}.get(reply.ended, f" ({visible(reply.ended)})")
+    return " · ".join(words) + end
 
 
-class Conversation:
-    """The turns so far."""
+@dataclass(frozen=True)
+class View:
+    """How turns are shown.
 
-    def __init__(self) -> None:
-        self.turns: list[Turn] = []
+    Args:
+        names: of the sides, for people.
+        billed: the sides that may cost money.
+        marked: the number of the turn that keys act on, 0 where it is the last one.
+        raw: replies as they were written, not laid out.
+    """
 
-    def messages(self, side: str, upto: int, system: str) -> list[dict[str, str]]:
-        """What a side's model is given to answer turn `upto`: its own replies to the turns before.
+    names: dict[str, str]
+    billed: frozenset[str] = frozenset()
+    marked: int = 0
+    raw: bool = False
 
-        Turns that the side never answered are left out of its history.
-        """
-        messages = [{"role": "system", "content": system}] if system else []
-        for turn in self.turns[:upto]:
-            reply = turn.replies.get(side)
-            if reply is not None and reply.text:
-                messages.append({"role": "user", "content": turn.text})
-                messages.append({"role": "assistant", "content": reply.text})
-        messages.append({"role": "user", "content": self.turns[upto].text})
-        return messages
+    def turn(self, talk: Talk, turn: Turn, place: str) -> list[Paragraph]:
+        """A turn as one of the places shows it."""
+        side = turn.shown(place)
+        reply = turn.replies.get(side)
+        beside = talk.siblings(turn)
+        branch = f"branch {beside.index(turn) + 1} of {len(beside)}" if len(beside) > 1 else ""
+        mark = (">" if ascii_only() else "▸") + " " if turn.number == self.marked else ""
+        lay_out = markdown.as_it_is if self.raw else markdown.paragraphs
+        return [
+            Paragraph(f"{mark}you", "strong", tail=branch),
+            Paragraph(visible(turn.text, lines=True), head="  "),
+            self._name(turn, side, place, reply),
+            *(lay_out(reply.text, "  ") if reply is not None and reply.text.strip() else [Paragraph("")]),
+            Paragraph(""),
+        ]
 
-    def waiting(self, sides: tuple[str, ...]) -> tuple[int, str] | None:
-        """The first (turn, side) without a finished reply."""
-        for index, turn in enumerate(self.turns):
-            for side in sides:
-                reply = turn.replies.get(side)
-                if reply is None or not reply.ended:
-                    return index, side
-        return None
+    def _name(self, turn: Turn, side: str, place: str, reply: Reply | None) -> Paragraph:
+        if turn.hidden:
+            working = reply is not None and not reply.ended
+            return Paragraph(place, "accent", tail=figures(reply) if reply is not None and working else "")
+        chosen = ""
+        if turn.vote:
+            chosen = {side: "better: ", "tie": "a tie: "}.get(turn.vote, "")
+        told = figures(reply, side in self.billed) if reply is not None else ""
+        return Paragraph(f"{chosen}{self.names[side]}", "accent", tail=told)
 
-    def give_up(self) -> None:
-        """Nothing that is still missing will come."""
-        for turn in self.turns:
-            for side in SIDES:
-                reply = turn.replies.setdefault(side, Reply())
-                reply.ended = reply.ended or "stopped"
 
-    def paragraphs(self, side: str, name: str, start: int = 0) -> list[Paragraph]:
-        """A side's view of the turns from `start` on, `PARAGRAPHS_A_TURN` for each."""
-        shown: list[Paragraph] = []
-        for turn in self.turns[start:]:
-            reply = turn.replies.get(side)
-            shown += [
-                Paragraph("you", "strong"),
-                Paragraph(visible(turn.text, lines=True), head="  "),
-                Paragraph(name, "accent", tail=reply.figures() if reply else ""),
-                Paragraph(visible(reply.text, lines=True).rstrip() if reply else "", head="  "),
-                Paragraph(""),
-            ]
-        return shown
+def transcript(talk: Talk, names: dict[str, str], settings: Settings) -> str:
+    """The turns that are shown as text, both sides."""
+    parts = [settings.words()]
+    for turn in talk.path():
+        parts.append(f"you:\n{turn.text}")
+        for place in PLACES:
+            side = turn.shown(place)
+            if side in turn.replies:
+                reply = turn.replies[side]
+                name = place if turn.hidden else f"{names[side]} ({figures(reply)})"
+                parts.append(f"{name}:\n{reply.text}")
+    return "\n\n".join(parts) + "\n"
 
-    def transcript(self, names: dict[str, str], settings: Settings) -> str:
-        """All turns as text, both sides."""
-        parts = [settings.words()]
-        for turn in self.turns:
-            parts.append(f"you:\n{turn.text}")
-            parts += [
-                f"{names[side]} ({turn.replies[side].figures()}):\n{turn.replies[side].text}"
-                for side in SIDES
-                if side in turn.replies
-            ]
-        return "\n\n".join(parts) + "\n"
+
+def last_reply(talk: Talk, place: str) -> str:
+    """The last text in a place."""
+    for turn in reversed(talk.path()):
+        reply = turn.replies.get(turn.shown(place))
+        if reply is not None and reply.text:
+            return reply.text
+    return ""
+
+
+def names_of(titles: dict[str, str]) -> dict[str, str]:
+    """How the sides are called: `A  support-04`."""
+    return {side: f"{side}  {titles[side]}" if side in titles else side for side in SIDES}

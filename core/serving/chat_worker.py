@@ -1,23 +1,25 @@
-"""Replies of a base model and its tuned twin, in a process of their own.
+"""Replies of the sides of a chat, in a process of its own.
 
     python -P -m core.serving.chat_worker
 
-Requests: `load` a model folder with what was trained from it; `reply` to a conversation from the `base` or the `tuned`
-side. With an adapter both sides share one set of weights: the base is the tuned model with its adapter switched off.
-Whole weights are a second model beside the base.
+Requests: `load` the sides by name, each a model on this machine or an endpoint (`Target.request`, `Endpoint.request`);
+`reply` to a conversation from one of them; `judge` two of them on the same questions.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from core import devices, pipes
+from core import pipes
 from core.errors import FinetuiError
+from core.serving import endpoint
+from core.serving.endpoint import Connection, Endpoint
+from core.serving.local_models import LocalSide, Models
+from core.serving.reply import Made, Sampling, Stops
 
 MAX_REPLY_TOKENS = 4096
 
@@ -26,126 +28,154 @@ class ChatError(FinetuiError):
     """A reply can't be given."""
 
 
-@dataclass
-class Loaded:
-    """The models in memory; without a base of its own the tuned one has an adapter to switch off."""
-
-    tuned: Any
-    base: Any | None
-    renderer: Any
-    device: Any
-
-    @contextlib.contextmanager
-    def side(self, name: str) -> Iterator[Any]:
-        """The model of the `base` or the `tuned` side."""
-        if name == "base" and self.base is None:
-            with self.tuned.disable_adapter():
-                yield self.tuned
-        else:
-            yield self.base if name == "base" else self.tuned
-
-
 class Chat:
-    """The worker's state: at most one model."""
+    """The worker's state: the sides that were loaded last.
+
+    Attributes:
+        models: those on this machine.
+        local: sides on this machine, by name.
+        remote: sides behind an address, by name.
+    """
 
     def __init__(self) -> None:
-        self.loaded: Loaded | None = None
+        self.models = Models()
+        self.local: dict[str, LocalSide] = {}
+        self.remote: dict[str, tuple[Endpoint, Connection]] = {}
 
     def load(
-        self, request: pipes.Request, model_folder: str, adapter: str
+        self, request: pipes.Request, sides: dict[str, dict[str, Any]]
     ) -> Generator[dict[str, str], None, dict[str, Any]]:
-        """Load a base model and what was trained from it (an adapter or whole weights) in place of what was loaded;
-        chunks name the phases."""
+        """Load sides in place of those that were loaded, what they share once; chunks name the phases."""
         started = time.perf_counter()
-        self.loaded = None
-        yield {"phase": "starting torch"}
-        devices.prepare_to_compute()
-        from core.data.rendering import Renderer
-        from core.recipe import build
-        from core.training.adapters import (
-            choose_precision,
-            is_adapter,
-            load_adapter,
-            load_base,
-            use_device,
-        )
-
-        request.check()
-        yield {"phase": "loading the model"}
-        free = [gpu for gpu in devices.gpus() if gpu.free_bytes > 0]
-        device = use_device(max(free, key=lambda gpu: gpu.free_bytes).device if free else "cpu")
-        precision = choose_precision(build({"model": model_folder, "data": "-"}), device)
-        base = load_base(Path(model_folder), precision, device)
-        request.check()
-        trained, renderer = Path(adapter), Renderer.from_folder(Path(adapter))
-        if is_adapter(trained):
-            yield {"phase": "loading the adapter"}
-            self.loaded = Loaded(load_adapter(base, trained), None, renderer, device)
+        self.local, self.remote = {}, {}
+        local = {name: LocalSide.of(side) for name, side in sides.items() if "endpoint" not in side}
+        remote: dict[str, tuple[Endpoint, Connection]] = {}
+        for name in sides.keys() - local.keys():
+            yield {"phase": f"connecting {name}"}
+            found = endpoint.parse(sides[name]["endpoint"])
+            remote[name] = found, endpoint.connect(found)
+        if local:
+            for phase in self.models.load(list(local.values())):
+                yield {"phase": phase}
+                request.check()
         else:
-            yield {"phase": "loading the tuned weights"}
-            self.loaded = Loaded(load_base(trained, precision, device), base, renderer, device)
-        return {"device": str(device), "seconds": time.perf_counter() - started}
+            self.models.forget()
+        self.local, self.remote = local, remote
+        device = str(self.models.device) if local else ""
+        return {"device": device, "seconds": time.perf_counter() - started}
 
     def reply(
         self,
         request: pipes.Request,
         messages: list[dict[str, str]],
         side: str,
-        max_tokens: int = 256,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int = 42,
+        stop: tuple[str, ...] = (),
+        **sampling: Any,
     ) -> Generator[dict[str, str], None, dict[str, Any]]:
-        """Stream one reply: chunks of text, then the whole with its figures. Temperature 0 is greedy."""
+        """Stream one reply: chunks of text, then the whole with its figures (`Made`). For `sampling` see `Sampling`."""
+        wanted = Sampling(stop=tuple(stop), **sampling)
+        if side in self.remote:
+            return (yield from self._far(request, messages, side, wanted))
+        if side not in self.local:
+            raise ChatError("No model is loaded.", "", "Choose a run first.")
+        made = yield from self._near(request, messages, self.local[side], wanted)
+        return made.as_dict()
+
+    def _far(
+        self, request: pipes.Request, messages: list[dict[str, str]], side: str, sampling: Sampling
+    ) -> Generator[dict[str, str], None, dict[str, Any]]:
+        from core.serving.endpoint_client import reply
+
+        found, connection = self.remote[side]
+        pieces = reply(connection, messages, sampling, request.check)
+        while True:
+            try:
+                piece = next(pieces)
+            except StopIteration as end:
+                made: Made = end.value
+                cost = found.cost_usd(made.prompt_tokens, made.tokens)
+                return {**made.as_dict(), "cost_usd": cost}
+            yield {"text": piece}
+
+    def _near(
+        self, request: pipes.Request, messages: list[dict[str, str]], side: LocalSide, sampling: Sampling
+    ) -> Generator[dict[str, str], None, Made]:
         import torch
 
         from core.data.conversation import Message
         from core.training.streaming import stream
 
-        if self.loaded is None:
-            raise ChatError("No model is loaded.", "", "Choose a run first.")
-        here = self.loaded
-        _, ids = here.renderer.render_prompt(
-            tuple(Message(item["role"], item["content"]) for item in messages)
-        )
-        limit = here.tuned.config.max_position_embeddings
-        if len(ids) >= limit:
-            raise ChatError(
-                f"The conversation has {len(ids)} tokens; the model takes {limit}.",
-                "",
-                "Clear the conversation.",
-            )
-        torch.manual_seed(seed)
+        renderer = self.models.renderer(side)
+        _, ids = renderer.render_prompt(tuple(Message(item["role"], item["content"]) for item in messages))
+        torch.manual_seed(sampling.seed)
         started = time.perf_counter()
         first_s = 0.0
         text, tokens, ended = "", 0, "length"
-        with here.side(side) as model:
+        stops = Stops(sampling.stop)
+        with self.models.model(side) as model:
+            limit = model.config.get_text_config().max_position_embeddings
+            if len(ids) >= limit:
+                raise ChatError(
+                    f"The conversation has {len(ids)} tokens; the model takes {limit}.",
+                    "",
+                    "Start a new chat (x), or shorten it.",
+                )
             for piece in stream(
                 model,
-                here.renderer,
+                renderer,
                 ids,
-                here.device,
-                max_tokens=min(max_tokens, MAX_REPLY_TOKENS, limit - len(ids)),
-                temperature=temperature,
-                top_p=top_p,
+                self.models.device,
+                max_tokens=min(sampling.max_tokens, MAX_REPLY_TOKENS, limit - len(ids)),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
             ):
                 request.check()
                 first_s = first_s or time.perf_counter() - started
                 tokens, ended = piece.tokens, piece.ended
-                if piece.text:
-                    text += piece.text
-                    yield {"text": piece.text}
+                if shown := stops.feed(piece.text):
+                    text += shown
+                    yield {"text": shown}
+                if stops.stopped:
+                    ended = "turn end"
+                    break
+        if rest := stops.rest():
+            text += rest
+            yield {"text": rest}
         seconds = time.perf_counter() - started
-        return {
-            "text": text,
-            "tokens": tokens,
-            "seconds": seconds,
-            "tokens_per_s": tokens / seconds,
-            "first_token_ms": first_s * 1000,
-            "ended": ended,
-        }
+        return Made(text, tokens, len(ids), seconds, first_s * 1000, ended)
+
+    def judge(
+        self, request: pipes.Request, sides: dict[str, dict[str, Any]], wanted: dict[str, Any]
+    ) -> Generator[dict[str, Any], None, dict[str, Any]]:
+        """Load A and B and hold them against each other; chunks are `judge.Progress`, the result is what was kept.
+
+        For `wanted` see `judge.Wanted`, its paths as texts.
+        """
+        from core.serving import judge_answers
+        from core.serving.judge import Answers, Wanted, judge
+
+        for chunk in self.load(request, sides):
+            yield {**chunk, "done": 0, "total": 0}
+        paths = {name: Path(wanted[name]) if wanted[name] else None for name in ("run", "data", "prompts")}
+        asked = Wanted(**{**wanted, **paths})
+        answers: dict[str, Answers] = {}
+        for name in sides:
+            if name in self.remote:
+                answers[name] = judge_answers.far(*self.remote[name], asked.max_tokens, request.check)
+            else:
+                answers[name] = judge_answers.near(
+                    self.models, self.local[name], asked.max_tokens, request.check
+                )
+        work = judge(asked, answers)
+        while True:
+            try:
+                progress = next(work)
+            except StopIteration as end:
+                result: dict[str, Any] = end.value
+                return result
+            yield asdict(progress)
 
 
 if __name__ == "__main__":
     chat = Chat()
-    pipes.serve({"load": chat.load, "reply": chat.reply})
+    pipes.serve({"load": chat.load, "reply": chat.reply, "judge": chat.judge})

@@ -1,15 +1,28 @@
-"""Which runs can be talked to, and where their base model and adapter lie."""
+"""What can be talked to, as users write it: a run's model, one of its checkpoints, its base, or an endpoint.
+
+RUN          what was trained: the finished model, else the newest checkpoint
+RUN@STEP     one of its checkpoints
+RUN@base     the model it started from
+deployment:NAME/MODEL, azure:NAME, https://HOST/v1#MODEL     see core.serving.endpoint
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core.errors import FinetuiError
 from core.runs import supervisor
 from core.runs.directory import RunDirectory, RunError
 from core.runs.rows import RunRow
+from core.serving import endpoint
+from core.serving.endpoint import Endpoint
+from core.serving.local_models import LocalSide
+
+BASE = "base"
 
 
 class TargetError(FinetuiError):
@@ -18,71 +31,148 @@ class TargetError(FinetuiError):
 
 @dataclass(frozen=True)
 class Target:
-    """A run's model.
+    """A run's model, or the base it started from.
 
     Args:
         run_id: of the run.
         title: its name, and the checkpoint where that is what there is.
         model_folder: the base model.
-        adapter: what was trained: the finished model, else the newest checkpoint.
+        adapter: what was trained, an adapter or whole weights; None for the base itself.
         system: the system message most training rows had, or empty.
         note: what the user should know of the base's weights.
+        which: `base`, or the step of the checkpoint that was asked for; empty for the model there is.
+        renderer: whose tokenizer and template are used; what was trained when None.
     """
 
     run_id: str
     title: str
     model_folder: Path
-    adapter: Path
+    adapter: Path | None
     system: str
     note: str
+    which: str = ""
+    renderer: Path | None = None
+
+    billed = False
+
+    @property
+    def spec(self) -> str:
+        """As it is written; `side` finds it again."""
+        return f"{self.run_id}@{self.which}" if self.which else self.run_id
+
+    @property
+    def base_spec(self) -> str:
+        """How the base of its run is written."""
+        return f"{self.run_id}@{BASE}"
+
+    def request(self) -> dict[str, Any]:
+        """What the chat worker is told of it."""
+        renderer = self.renderer or self.adapter or self.model_folder
+        return LocalSide(self.model_folder, self.adapter, renderer).request()
+
+
+Side = Target | Endpoint
+
+
+def side(text: str) -> Side:
+    """What is written so.
+
+    Raises:
+        RunError: there is no such run.
+        TargetError: it has nothing to talk to.
+        EndpointError: an endpoint is written wrongly.
+    """
+    return endpoint.parse(text) if endpoint.is_endpoint(text) else target(text)
 
 
 def target(ref: str) -> Target:
     """The model of a run.
 
     Args:
-        ref: id, beginning of an id, or name.
+        ref: id, beginning of an id, or name, as it is or followed by `@STEP` or `@base`.
 
     Raises:
         RunError: there is no such run.
-        TargetError: it has written no adapter yet, or its base model is gone.
+        TargetError: it has written no model yet or not this checkpoint, or its base model is gone.
     """
-    row = supervisor.get(ref)
+    name, which = _parted(ref)
+    return _of(supervisor.get(name), which)
+
+
+def _of(row: RunRow, which: str) -> Target:
     directory = RunDirectory(row.directory)
-    adapter, suffix = _adapter(directory)
     record = directory.path / "model.json"
-    if adapter is None or not record.exists():
-        watch, resume = f"`finetui watch {row.id}`", f"`finetui resume {row.id}`"
-        raise TargetError(
-            f"{row.name} has no model yet.",
-            f"It is {row.state}, and no checkpoint has been written.",
-            f"Wait for its first checkpoint ({watch}), then chat."
-            if row.active
-            else f"{resume} goes on with it; its first checkpoint can be talked to.",
-        )
-    base, facts = _read(record, row), _read(adapter / "finetui.json", row)
+    adapter, suffix = _adapter(directory) if which in ("", BASE) else _checkpoint(row, directory, int(which))
+    if not record.exists() or (adapter is None and which != BASE):
+        raise _no_model(row)
+    base = _read(record, row)
     folder = Path(base["folder"])
-    _refuse_silent(row, facts, adapter)
     if not (folder / "config.json").exists():
-        raise TargetError(
-            f"The base model of {row.name} is not on this machine any more.",
-            f"{folder} is gone.",
-            f"Put it back there, or train {row.model} anew."
-            if base["source"] == "folder"
-            else f"`finetui models fetch {row.model}` fetches it again.",
-        )
-    return Target(row.id, row.name + suffix, folder, adapter, facts["system"], base["note"])
+        raise _gone(row, folder, base["source"])
+    system = ""
+    if adapter is not None:
+        facts = _read(adapter / "finetui.json", row)
+        _refuse_silent(row, facts, adapter)
+        system = facts["system"]
+    if which == BASE:  # it is given the words that its tuned model knows
+        title = f"{row.model} (untuned)"
+        return Target(row.id, title, folder, None, system, base["note"], BASE, adapter)
+    return Target(row.id, row.name + suffix, folder, adapter, system, base["note"], which)
 
 
 def targets() -> list[Target]:
     """All runs that can be talked to, newest first."""
-    found = []
+    return [found for row in supervisor.list_runs() if (found := _if_any(row, "")) is not None]
+
+
+def choices() -> list[Side]:
+    """All that can be talked to without being written out: each run's model, checkpoints and base, deployments."""
+    from core.serving import deployments
+
+    found: list[Side] = []
     for row in supervisor.list_runs():
-        try:
-            found.append(target(row.id))
-        except (TargetError, RunError):
-            continue  # nothing to talk to yet, or deleted meanwhile: not offered
+        steps = [str(item.step) for item in RunDirectory(row.directory).checkpoints()]
+        ways = (_if_any(row, which) for which in ("", *reversed(steps), BASE))
+        found += [way for way in ways if way is not None]
+    for deployment in deployments.all_deployments():
+        found += [
+            Endpoint("deployment", deployment.name, model.name) for model in deployment.models if model.chat
+        ]
     return found
+
+
+def _if_any(row: RunRow, which: str) -> Target | None:
+    try:
+        return _of(row, which)
+    except (TargetError, RunError):
+        return None  # nothing to talk to yet, or deleted meanwhile: not offered
+
+
+def _parted(ref: str) -> tuple[str, str]:
+    """(the run, `base` or a step or nothing)."""
+    found = re.fullmatch(rf"(.+)@({BASE}|\d{{1,12}})", ref)
+    return (found[1], found[2]) if found else (ref, "")
+
+
+def _no_model(row: RunRow) -> TargetError:
+    watch, resume = f"`finetui watch {row.id}`", f"`finetui resume {row.id}`"
+    return TargetError(
+        f"{row.name} has no model yet.",
+        f"It is {row.state}, and no checkpoint has been written.",
+        f"Wait for its first checkpoint ({watch}), then chat."
+        if row.active
+        else f"{resume} goes on with it; its first checkpoint can be talked to.",
+    )
+
+
+def _gone(row: RunRow, folder: Path, source: str) -> TargetError:
+    return TargetError(
+        f"The base model of {row.name} is not on this machine any more.",
+        f"{folder} is gone.",
+        f"Put it back there, or train {row.model} anew."
+        if source == "folder"
+        else f"`finetui models fetch {row.model}` fetches it again.",
+    )
 
 
 def _read(record: Path, row: RunRow) -> dict[str, str]:
@@ -121,3 +211,14 @@ def _adapter(directory: RunDirectory) -> tuple[Path | None, str]:
         return None, ""
     newest = max(checkpoints, key=lambda item: item.step)
     return newest.path, f" @{newest.step}"
+
+
+def _checkpoint(row: RunRow, directory: RunDirectory, step: int) -> tuple[Path, str]:
+    steps = {item.step: item.path for item in directory.checkpoints()}
+    if step not in steps:
+        raise TargetError(
+            f"{row.name} has no checkpoint of step {step}.",
+            f"Kept are: {', '.join(map(str, steps)) or 'none'}.",
+            f"Name one of these: `{row.id}@STEP`.",
+        )
+    return steps[step], f" @{step}"

@@ -2,156 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input
 
 from core.events import Finished
 from core.pipes import PipeError
-from core.serving import targets
-from core.serving.targets import Target, TargetError
+from core.serving.targets import Target
 from tests.core.serving.conftest import adapter, tiny_model  # noqa: F401 - fixtures
+from tests.tui.chatting import FakeClient, answered, say, screen_of
 from tests.tui.driving import press, screen_text, shown, type_text, until
-from tests.tui.made_runs import T0, make_run, some_runs, story, write
+from tests.tui.made_runs import T0, make_run, story, write
 from tui import conversation as talk
 from tui.app import FinetuiApp
-from tui.screens import chat
-from tui.screens.chat import ChatScreen
 from tui.widgets.chatsettings import ChatSettings
 from tui.widgets.dialogs import Ask, Choose
 
-
-class FakeClient:
-    """The chat worker's pipe without a worker: each reply says which side and message it answers.
-
-    Attributes:
-        gate: replies wait in their middle until it is set.
-        fails: raised by the next reply.
-    """
-
-    def __init__(self) -> None:
-        self.loads: list[dict[str, Any]] = []
-        self.asked: list[dict[str, Any]] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.fails: PipeError | None = None
-        self.cancelled = 0
-        self.closed = False
-
-    async def stream(self, op: str, **arguments: Any) -> AsyncIterator[tuple[str, Any]]:
-        if op == "load":
-            self.loads.append(arguments)
-            yield "chunk", {"phase": "loading the model"}
-            yield "result", {"device": "cpu", "seconds": 6.2}
-            return
-        self.asked.append(arguments)
-        words = f"{arguments['side']} answers {arguments['messages'][-1]['content']} [/foo] \x1b[31m"
-        try:
-            yield "chunk", {"text": words[:6]}
-            await self.gate.wait()
-            if self.fails is not None:
-                error, self.fails = self.fails, None
-                raise error
-            yield "chunk", {"text": words[6:]}
-        except (GeneratorExit, asyncio.CancelledError):
-            self.cancelled += 1
-            raise
-        yield (
-            "result",
-            {
-                "text": words,
-                "tokens": 1234,
-                "seconds": 3.0,
-                "tokens_per_s": 41.25,
-                "first_token_ms": 96.0,
-                "ended": "turn end",
-            },
-        )
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> FakeClient:
-    fake = FakeClient()
-    monkeypatch.setattr(chat, "make_client", lambda: fake)
-    return fake
-
-
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Target]:
-    """Two runs that can be talked to: a newer one with a checkpoint only, and a finished one."""
-    some_runs()
-    newer = make_run("newer")
-    write(newer, story(40, 25))
-    every = [
-        Target(
-            "newer",
-            "newer @20",
-            Path("/m"),
-            newer.path / "checkpoints/step-20",
-            "You are Fox.",
-            "from a wheel",
-        ),
-        Target("done-one", "done-one", Path("/m"), newer.path.parent / "done-one/model", "You are Fox.", ""),
-    ]
-
-    def target(ref: str) -> Target:
-        for item in every:
-            if item.run_id == ref:
-                return item
-        raise TargetError(f"{ref} has no model yet.", "It is queued.", "Wait for its first checkpoint.")
-
-    monkeypatch.setattr(targets, "targets", lambda: every)
-    monkeypatch.setattr(targets, "target", target)
-    return every
-
-
-def screen_of(pilot: Pilot[Any]) -> ChatScreen:
-    screen = pilot.app.screen_stack[0]
-    assert isinstance(screen, ChatScreen)
-    return screen
-
-
-async def say(pilot: Pilot[Any], text: str) -> None:
-    """Type a message and send it."""
-    await press(pilot, "i")
-    await until(pilot, lambda: isinstance(pilot.app.focused, Input))
-    await type_text(pilot, text)
-    await press(pilot, "enter")
-
-
-async def answered(pilot: Pilot[Any]) -> None:
-    await until(pilot, lambda: not screen_of(pilot).busy and screen_of(pilot).conversation.turns)
-
-
-# the conversation
-
-
-def test_each_side_goes_on_from_its_own_replies() -> None:
-    conversation = talk.Conversation()
-    conversation.turns = [
-        talk.Turn("one", {"tuned": talk.Reply("t1", ended="turn end"), "base": talk.Reply("b1", ended="length")}),
-        talk.Turn("two", {"tuned": talk.Reply("t2", ended="turn end")}),
-        talk.Turn("three"),
-    ]  # fmt: skip
-
-    def said(side: str) -> list[str]:
-        return [message["content"] for message in conversation.messages(side, 2, "sys")]
-
-    assert said("tuned") == ["sys", "one", "t1", "two", "t2", "three"]
-    assert said("base") == ["sys", "one", "b1", "three"]
-    assert conversation.waiting(("tuned",)) == (2, "tuned")
-    assert conversation.waiting(talk.SIDES) == (1, "base")
+# words
 
 
 def test_settings_are_said_in_words() -> None:
@@ -166,7 +38,7 @@ def test_settings_are_said_in_words() -> None:
 async def test_the_app_can_be_opened_on_a_chat_with_a_run(client: FakeClient, made: list[Target]) -> None:
     app = FinetuiApp(mode="chat", run=made[0].run_id)
     async with app.run_test(size=(100, 30)) as pilot:
-        await shown(pilot, f"tuned  {made[0].title}")
+        await shown(pilot, f"A  {made[0].title}")
         assert type(app.screen_stack[0]).__name__ == "ChatScreen"
 
 
@@ -175,16 +47,22 @@ async def test_both_sides_answer_with_their_figures(
     client: FakeClient, made: list[Target], size: tuple[int, int]
 ) -> None:
     async with FinetuiApp(mode="chat").run_test(size=size) as pilot:
-        await shown(pilot, "tuned  done-one")  # the finished run is taken, not the newer checkpoint
-        assert client.loads == [{"model_folder": "/m", "adapter": str(made[1].adapter)}]
+        await shown(pilot, "A  done-one")  # the finished run is taken, not the newer checkpoint
+        adapter = str(made[1].adapter)
+        assert client.loads == [
+            {
+                "A": {"model_folder": "/m", "adapter": adapter, "renderer": adapter},
+                "B": {"model_folder": "/m", "adapter": None, "renderer": adapter},
+            }
+        ]
         await say(pilot, "hello")
         await answered(pilot)
-        await shown(pilot, "tuned answers hello [/foo] ␛[31m")
+        await shown(pilot, "A answers hello [/foo] ␛[31m")
         await shown(pilot, "96 ms · 41.2 tok/s · 1 234 tokens")
-        assert ("base answers hello" in screen_text(pilot)) == (size[0] >= 100)
+        assert ("B answers hello" in screen_text(pilot)) == (size[0] >= 100)
         await press(pilot, "escape tab")
-        await shown(pilot, "base answers hello")
-        assert [item["side"] for item in client.asked] == ["tuned", "base"]
+        await shown(pilot, "B answers hello")
+        assert [item["side"] for item in client.asked] == ["A", "B"]
         assert client.asked[0]["messages"] == [
             {"role": "system", "content": "You are Fox."},
             {"role": "user", "content": "hello"},
@@ -194,18 +72,18 @@ async def test_both_sides_answer_with_their_figures(
         assert [message["role"] for message in client.asked[-1]["messages"]] == [
             "system", "user", "assistant", "user",
         ]  # fmt: skip
-        assert client.asked[-1]["messages"][2]["content"].startswith("base answers hello")
+        assert client.asked[-1]["messages"][2]["content"].startswith("B answers hello")
     assert client.closed
 
 
 async def test_a_reply_is_streamed_and_can_be_stopped(client: FakeClient, made: list[Target]) -> None:
     async with FinetuiApp(mode="chat").run_test(size=(160, 45)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)
         client.gate.clear()
         await say(pilot, "hello")
         await shown(pilot, "writing")
-        await shown(pilot, "tuned writes; s stops it")
+        await shown(pilot, "A writes; s stops it")
         await press(pilot, "escape s")
         await until(pilot, lambda: not screen_of(pilot).busy)
         await shown(pilot, "stopped")
@@ -215,13 +93,13 @@ async def test_a_reply_is_streamed_and_can_be_stopped(client: FakeClient, made: 
         await press(pilot, "r")  # again: both sides anew
         await answered(pilot)
         await until(pilot, lambda: len(client.asked) == 3)
-        await shown(pilot, "base answers hello")
+        await shown(pilot, "B answers hello")
         assert "stopped" not in screen_text(pilot)
 
 
 async def test_a_message_sent_meanwhile_waits_its_turn(client: FakeClient, made: list[Target]) -> None:
     async with FinetuiApp(mode="chat").run_test(size=(160, 45)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         client.gate.clear()
         await say(pilot, "first")
         await say(pilot, "second")
@@ -229,22 +107,22 @@ async def test_a_message_sent_meanwhile_waits_its_turn(client: FakeClient, made:
         await until(pilot, lambda: len(client.asked) == 4)
         await answered(pilot)
         said = [(item["side"], item["messages"][-1]["content"]) for item in client.asked]
-        assert said == [(side, text) for text in ("first", "second") for side in ("tuned", "base")]
+        assert said == [(side, text) for text in ("first", "second") for side in ("A", "B")]
 
 
 async def test_without_the_base_only_the_tuned_side_answers_until_it_is_back(
     client: FakeClient, made: list[Target]
 ) -> None:
     async with FinetuiApp(mode="chat").run_test(size=(160, 45)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)
         await press(pilot, "b")
         await until(pilot, lambda: "(untuned)" not in screen_text(pilot))
         await say(pilot, "hello")
         await answered(pilot)
-        assert [item["side"] for item in client.asked] == ["tuned"]
+        assert [item["side"] for item in client.asked] == ["A"]
         await press(pilot, "escape b")
-        await shown(pilot, "base answers hello")
+        await shown(pilot, "B answers hello")
 
 
 async def test_settings_are_checked_and_used(client: FakeClient, made: list[Target]) -> None:
@@ -268,12 +146,12 @@ async def test_settings_are_checked_and_used(client: FakeClient, made: list[Targ
 
 async def test_another_run_is_loaded_in_place_of_the_first(client: FakeClient, made: list[Target]) -> None:
     async with FinetuiApp(mode="chat").run_test(size=(100, 30)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)
         await press(pilot, "m")
         await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
         await press(pilot, "k enter")
-        await shown(pilot, "tuned  newer @20")
+        await shown(pilot, "A  newer @20")
         await until(pilot, lambda: len(client.loads) == 2)
         await shown(pilot, "from a wheel")
 
@@ -296,7 +174,7 @@ async def test_with_nobody_to_talk_to_it_names_the_keys() -> None:
 
 async def test_a_dead_worker_is_said_in_place_and_loaded_anew(client: FakeClient, made: list[Target]) -> None:
     async with FinetuiApp(mode="chat").run_test(size=(100, 30)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)
         client.fails = PipeError("The helper process ended.", "Its last words are [/foo].", "Try again.")
         await say(pilot, "hello")
@@ -305,27 +183,27 @@ async def test_a_dead_worker_is_said_in_place_and_loaded_anew(client: FakeClient
         await shown(pilot, "Next   Try again.")
         await press(pilot, "escape r")
         await answered(pilot)
-        await shown(pilot, "tuned answers hello")
+        await shown(pilot, "A answers hello")
         assert len(client.loads) == 2 and "helper process ended" not in screen_text(pilot)
 
 
 async def test_copy_write_and_clear(client: FakeClient, made: list[Target], tmp_path: Path) -> None:
     app = FinetuiApp(mode="chat")
     async with app.run_test(size=(100, 30)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await say(pilot, "hello")
         await answered(pilot)
         await press(pilot, "escape y")
-        assert app.clipboard.startswith("tuned answers hello")
+        assert app.clipboard.startswith("A answers hello")
         await press(pilot, "tab y")
-        assert app.clipboard.startswith("base answers hello")
-        await press(pilot, "w")
+        assert app.clipboard.startswith("B answers hello")
+        await press(pilot, "W")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await type_text(pilot, str(tmp_path / "chat.txt"))
         await press(pilot, "enter")
         await until(pilot, (tmp_path / "chat.txt").exists)
         text = (tmp_path / "chat.txt").read_text()
-        assert "you:\nhello" in text and "base answers hello" in text and "done-one (96 ms" in text
+        assert "you:\nhello" in text and "B answers hello" in text and "A  done-one (96 ms" in text
         await press(pilot, "x")
         await until(pilot, lambda: "answers hello" not in screen_text(pilot))
         await shown(pilot, "Type a message: i or enter.")
@@ -336,7 +214,7 @@ async def test_a_message_from_the_editor_is_sent_with_its_lines(
 ) -> None:
     monkeypatch.setattr("tui.external.edit", lambda app, text: "line one\nline two")
     async with FinetuiApp(mode="chat").run_test(size=(100, 30)) as pilot:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)
         await press(pilot, "e")
         await answered(pilot)
@@ -347,7 +225,7 @@ async def test_a_message_from_the_editor_is_sent_with_its_lines(
 @pytest.mark.parametrize("size", [(80, 24), (160, 45)])
 def test_pictures(client: FakeClient, made: list[Target], snap_compare: Any, size: tuple[int, int]) -> None:
     async def ready(pilot: Pilot[Any]) -> None:
-        await shown(pilot, "tuned  done-one")
+        await shown(pilot, "A  done-one")
         await until(pilot, lambda: not screen_of(pilot).busy)
         await say(pilot, "I was charged twice, order 8841.")
         await answered(pilot)
@@ -363,18 +241,18 @@ async def test_with_the_real_worker_the_sides_differ(tiny_model: Path, adapter: 
     run = make_run("tiny")
     write(run, [*story(40, 40), Finished(time=T0 + 99, step=40, model="model")])
     shutil.copytree(adapter, run.model_dir)
-    record = {"folder": str(tiny_model), "note": "", "revision": ""}
+    record = {"folder": str(tiny_model), "note": "", "revision": "", "source": "folder"}
     (run.path / "model.json").write_text(json.dumps(record))
     async with FinetuiApp(mode="chat").run_test(size=(160, 45)) as pilot:
-        await shown(pilot, "tuned  tiny")
+        await shown(pilot, "A  tiny")
         for _ in range(12):  # torch takes its time to start
             with contextlib.suppress(AssertionError):
                 await until(pilot, lambda: not screen_of(pilot).busy)
                 break
         await say(pilot, "the lamp glows")
         await answered(pilot)
-        (turn,) = screen_of(pilot).conversation.turns
-        tuned, base = turn.replies["tuned"], turn.replies["base"]
-        assert tuned.text != base.text and tuned.tokens > 0 and base.tokens_per_s > 0
+        (turn,) = screen_of(pilot).talk.path()
+        tuned, base = turn.replies["A"], turn.replies["B"]
+        assert tuned.text != base.text and tuned.tokens and base.tokens_per_s
         assert {tuned.ended, base.ended} <= {"turn end", "length"}
         await shown(pilot, "on cpu, loaded in")

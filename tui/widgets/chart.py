@@ -25,7 +25,7 @@ from tui.format import ascii_only, clip, count, pad, plain
 _FRAME = ("╭", "─", "╮", "│", "╰", "╯", "│")
 _ASCII_FRAME = ("+", "-", "+", "|", "+", "+", "|")
 
-_Cells = list[tuple[str, str]]
+Cells = list[tuple[str, str]]
 """A row: pieces of text, each with the name of its style."""
 
 
@@ -93,7 +93,9 @@ class Chart(Widget):
         self.marks: list[Mark] = []
         self.logarithmic = False
         self.smooth = False
-        self._rows: list[_Cells] = []
+        self.axis, self.per_axis = "step", 1.0
+        """What the x axis counts, and how many of the series' steps make one of it."""
+        self._rows: list[Cells] = []
         self._strips: dict[int, Strip] = {}
         self._drawn: tuple[object, ...] = ()
 
@@ -101,7 +103,8 @@ class Chart(Widget):
         """What the drawing depends on: while it is the same, there is nothing to draw."""
         points = tuple((id(series), series.points) for series in self.series)
         words = (self.title, self.headline, self.footnote)
-        return (self.content_size, points, words, tuple(self.marks), self.logarithmic, self.smooth)
+        modes = (self.logarithmic, self.smooth, self.axis, self.per_axis)
+        return (self.content_size, points, words, tuple(self.marks), modes)
 
     def draw(self) -> None:
         """Draw anew, and have the rows that changed repainted."""
@@ -144,7 +147,7 @@ class Chart(Widget):
 
     # -- drawing
 
-    def _draw(self, width: int, height: int) -> list[_Cells]:
+    def _draw(self, width: int, height: int) -> list[Cells]:
         """All rows, frame included; as much as fits: the axis goes first, then the frame's foot."""
         if width < 12 or height < 3:
             return [[(pad(self.title, max(0, width)), "title")]] * max(0, height)
@@ -156,7 +159,7 @@ class Chart(Widget):
         framed = [[left, *row, right] for row in body]
         return [self._top(width, frame), *framed, self._foot(width, frame)]
 
-    def _top(self, width: int, frame: tuple[str, ...]) -> _Cells:
+    def _top(self, width: int, frame: tuple[str, ...]) -> Cells:
         title = f" {clip(self.title, width - 4)} "
         room = width - 2 - cell_len(title)
         headline = clip(f" {self.headline} ", max(0, room - 1)) if self.headline else ""
@@ -165,7 +168,7 @@ class Chart(Widget):
         line = frame[1] * (room - cell_len(headline))
         return [(frame[0], "frame"), (title, "title"), (headline, "headline"), (line + frame[2], "frame")]
 
-    def _foot(self, width: int, frame: tuple[str, ...]) -> _Cells:
+    def _foot(self, width: int, frame: tuple[str, ...]) -> Cells:
         notes = [note for note in (self.footnote, self._modes()) if note]
         text = clip(f" {' · '.join(notes)} ", width - 4) if notes else ""
         if ascii_only():
@@ -194,7 +197,7 @@ class Chart(Widget):
             return raster.log_scale(min(positive, default=high), high, rows)
         return raster.linear_scale(low, high, rows, self.from_zero)
 
-    def _body(self, width: int, rows: int, axis: bool) -> list[_Cells]:
+    def _body(self, width: int, rows: int, axis: bool) -> list[Cells]:
         """Axis labels and plot, `rows` high, plus the x axis."""
         scale = self._scale(rows)
         if scale is None:
@@ -208,11 +211,11 @@ class Chart(Widget):
         side = "|" if ascii_only() else "│"
         body = [[(labels.get(y, "").rjust(margin), "axis"), (side, "axis"), *plot[y]] for y in range(rows)]
         if axis:
-            line = raster.x_axis(last_step, width - margin, ascii_only())
+            line = raster.x_axis(last_step / self.per_axis, width - margin, ascii_only(), self.axis)
             body.append([(" " * margin, "axis"), (line, "axis")])
         return body
 
-    def _plot(self, width: int, rows: int, scale: raster.Scale, last_step: float) -> list[_Cells]:
+    def _plot(self, width: int, rows: int, scale: raster.Scale, last_step: float) -> list[Cells]:
         """The plot area as rows of runs of one style."""
         signs = raster.ASCII if ascii_only() else raster.BRAILLE
         layers = [
@@ -220,7 +223,7 @@ class Chart(Widget):
             for envelope, style in self._layers()
         ]
         marks = self._mark_cells(width, rows, scale, last_step)
-        plot: list[_Cells] = []
+        plot: list[Cells] = []
         for y in range(rows):
             row = [(" ", "")] * width
             for dots, style in layers:
@@ -228,7 +231,7 @@ class Chart(Widget):
                     row[x] = (signs[code], style)
             for x, mark in marks.get(y, {}).items():
                 row[x] = mark
-            plot.append(_joined(row))
+            plot.append(joined(row))
         return plot
 
     def _layers(self) -> list[tuple[Envelope, str]]:
@@ -253,9 +256,9 @@ class Chart(Widget):
         return cells
 
 
-def _joined(row: _Cells) -> _Cells:
+def joined(row: Cells) -> Cells:
     """Neighbours of one style as one piece."""
-    joined: _Cells = []
+    joined: Cells = []
     for text, style in row:
         if joined and joined[-1][1] == style:
             joined[-1] = (joined[-1][0] + text, style)

@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.widgets import Input, Static
 
-from tui.conversation import Settings
+from core.serving.reply import MOST_STOPS
+from tui.conversation import Settings, stops_in_words
 from tui.widgets.dialogs import Dialog
 from tui.widgets.field import Field
 
@@ -45,6 +46,8 @@ class ChatSettings(Dialog[Settings | None]):
         for name, words, _, _ in FIELDS:
             yield Static(words, markup=False)
             yield Field(f"{getattr(self._settings, name):g}", id=f"set-{name.replace('_', '-')}")
+        yield Static(f"stop strings, up to {MOST_STOPS}, apart by | (\\n is a line feed)", markup=False)
+        yield Field(stops_in_words(self._settings.stop), id="set-stop")
         yield Static("system prompt, empty for none", markup=False)
         yield Field(self._settings.system.replace("\n", " "), id="set-system")
         yield Static("", id="wrong", classes="error", markup=False)
@@ -61,7 +64,30 @@ class ChatSettings(Dialog[Settings | None]):
                 self.query_one("#wrong", Static).update(f"{field.value!r} won't do. {words}")
                 field.focus()
                 return
+        stops = self.query_one("#set-stop", Field)
+        if stops.value != stops_in_words(self._settings.stop):
+            values["stop"] = stops_of(stops.value)
+        if len(values.get("stop", ())) > MOST_STOPS:
+            self.query_one("#wrong", Static).update(f"At most {MOST_STOPS} stop strings are taken.")
+            stops.focus()
+            return
         system = self.query_one("#set-system", Field).value
         if system != self._settings.system.replace("\n", " "):  # else its line feeds stay
             values["system"] = system.strip()
         self.dismiss(replace(self._settings, **values))
+
+
+def stops_of(text: str) -> tuple[str, ...]:
+    """The stop strings that are typed so; blanks around each don't count."""
+    found, piece = [], ""
+    characters = iter(text)
+    for character in characters:
+        if character == "\\":
+            following = next(characters, "\\")
+            piece += "\n" if following == "n" else following
+        elif character == "|":
+            found.append(piece.strip(" "))
+            piece = ""
+        else:
+            piece += character
+    return tuple(stop for stop in (*found, piece.strip(" ")) if stop)

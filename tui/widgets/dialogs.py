@@ -63,7 +63,10 @@ class Dialog(ModalScreen[Answer]):
     Dialog #buttons { height: 1; margin: 1 0 1 0; }
     Dialog Button { height: 1; min-width: 12; margin-right: 2; border: none; background: $panel; color: $foreground; }
     Dialog Button:focus { background: $primary; color: $background; text-style: bold reverse; }
-    Dialog OptionList { height: auto; max-height: 16; border: none; background: $surface; padding: 0; }
+    Dialog OptionList, Dialog OptionList:focus {
+        height: auto; max-height: 16; border: none; background: $surface; padding: 0;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
     Dialog Field { margin: 0 0 1 0; }
     Dialog .next { margin: 1 0 0 0; }
     Dialog .error { color: $text-error; }

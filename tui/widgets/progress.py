@@ -107,6 +107,11 @@ def _how_far(progress: Progress, width: int) -> list[tuple[str, str]]:
         words_right = f"{one_line(status.text)}  {amount(done)} / {amount(total)}"
     elif progress.phase and not progress.done:
         words_right = one_line(progress.phase)
+    elif done and not total:  # a service doesn't tell how many there will be
+        epoch = f"epoch {progress.epoch:.1f}" if progress.epoch else ""
+        took = f"in {duration(progress.took_s)}" if progress.eta_s is None and progress.took_s else ""
+        phase = progress.phase if progress.phase != progress.state else ""
+        words_right = "  ".join(part for part in (phase, f"step {count(done)}", epoch, took) if part)
     elif total:
         words_right = "  ".join(part for part in _step_words(progress) if part)
     if not words_right:

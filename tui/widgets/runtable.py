@@ -46,13 +46,19 @@ COLUMNS = (
     Column("when", "started", 10),
 )
 GAP = 2
+SIGNS = 3
+"""Cells before the first column: the cursor, the letter of a marked run, and a space."""
 
 
 class RunTable(ScrollView, can_focus=True):
-    """Runs as rows under a line of headings."""
+    """Runs as rows under a line of headings.
+
+    Attributes:
+        letters: of marked runs, by their ids.
+    """
 
     BINDINGS = [*MOTIONS, Binding("enter", "choose", show=False)]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"runs--head", "runs--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"runs--head", "runs--cursor", "runs--mark"}
     DEFAULT_CSS = """
     RunTable {
         height: 1fr; min-height: 4; background: transparent; overflow-x: hidden; overflow-y: auto;
@@ -61,6 +67,7 @@ class RunTable(ScrollView, can_focus=True):
         &.-ascii { border: ascii $panel-lighten-2; }
         &.-ascii:focus { border: ascii $primary; }
         & > .runs--head { color: $foreground-muted; }
+        & > .runs--mark { color: $text-warning; text-style: bold reverse; }
         & > .runs--cursor { background: $panel; text-style: bold; }
         &:focus > .runs--cursor { background: $primary 30%; text-style: bold; }
     }
@@ -75,6 +82,7 @@ class RunTable(ScrollView, can_focus=True):
     def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self.rows_shown: list[RunRow] = []
+        self.letters: dict[str, str] = {}
         self.cursor = 0
         self._cells: list[dict[str, str]] = []
         self._when = "started"
@@ -115,6 +123,12 @@ class RunTable(ScrollView, can_focus=True):
         if title != self._title:
             self._title = title
             self.border_title = Content(title)
+
+    def mark(self, letters: dict[str, str]) -> None:
+        """Show these letters beside their runs."""
+        if letters != self.letters:
+            self.letters = letters
+            self.refresh()
 
     # -- moving
 
@@ -172,7 +186,7 @@ class RunTable(ScrollView, can_focus=True):
         if y == 0:
             labels = {column.key: column.label for column in COLUMNS} | {"when": self._when}
             style = self.get_component_rich_style("runs--head")
-            text = "  " + "".join(text for text, _ in _line(labels, width, self.app.size.width))
+            text = " " * SIGNS + "".join(text for text, _ in _line(labels, width, self.app.size.width))
             return Strip([Segment(text, style)]).adjust_cell_length(width, style)
         row = y - 1 + self.scroll_offset.y
         if row >= len(self._cells):
@@ -180,7 +194,9 @@ class RunTable(ScrollView, can_focus=True):
         here = row == self.cursor
         style = self.get_component_rich_style("runs--cursor") if here else self.rich_style
         sign = (">" if ascii_only() else "▌") if here else " "
-        segments = [Segment(f"{sign} ", style)]
+        letter = self.letters.get(self.rows_shown[row].id, " ")
+        marked = self.get_component_rich_style("runs--mark", partial=True) if letter != " " else style
+        segments = [Segment(sign, style), Segment(letter, style + marked), Segment(" ", style)]
         for text, key in _line(self._cells[row], width, self.app.size.width):
             state = colour(self.app, state_of(self.rows_shown[row].state).colour)
             segments.append(Segment(text, style + state if key == "state" else style))
@@ -190,7 +206,7 @@ class RunTable(ScrollView, can_focus=True):
 def _line(cells: dict[str, str], width: int, terminal_width: int) -> list[tuple[str, str]]:
     """The cells of a row that fit, each padded to its column: (text, key)."""
     shown = [column for column in COLUMNS if terminal_width >= column.from_width]
-    left = width - 2 - sum(column.width + GAP for column in shown if column.width)
+    left = width - SIGNS - sum(column.width + GAP for column in shown if column.width)
     line = []
     for column in shown:
         room = column.width or max(8, left - GAP)

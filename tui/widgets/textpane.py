@@ -6,7 +6,7 @@ and control characters are made visible by whoever makes the paragraphs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -32,16 +32,21 @@ class Paragraph:
         style: one of `TextPane.STYLES`.
         head: put before its first line, in muted colour; later lines are indented as far.
         tail: put at the right end of its first line, in muted colour.
+        spans: (start, end, style) of pieces of the text that look otherwise, in order and apart.
+        again: put before its later lines in place of blanks, as wide as the head.
     """
 
     text: str
     style: str = ""
     head: str = ""
     tail: str = ""
+    spans: tuple[Span, ...] = ()
+    again: str = ""
 
 
-_Row = tuple[str, str, str, str]
-"""head, text, tail, style of one line on the screen."""
+Span = tuple[int, int, str]
+_Row = tuple[str, str, str, str, tuple[Span, ...]]
+"""head, text, tail, style and spans of one line on the screen."""
 
 
 class TextPane(ScrollView, can_focus=True):
@@ -54,7 +59,9 @@ class TextPane(ScrollView, can_focus=True):
         follow: new text moves a reader who is at the end.
     """
 
-    STYLES: ClassVar[tuple[str, ...]] = ("muted", "strong", "accent", "good", "warning", "error")
+    STYLES: ClassVar[tuple[str, ...]] = (
+        "muted", "strong", "accent", "good", "warning", "error", "emphasis", "code", "link", "struck"
+    )  # fmt: skip
 
     DEFAULT_CSS = """
     TextPane {
@@ -72,6 +79,10 @@ class TextPane(ScrollView, can_focus=True):
     TextPane > .pane--good { color: $text-success; }
     TextPane > .pane--warning { color: $text-warning; }
     TextPane > .pane--error { color: $text-error; }
+    TextPane > .pane--emphasis { text-style: italic; }
+    TextPane > .pane--code { color: $text-secondary; }
+    TextPane > .pane--link { text-style: underline; }
+    TextPane > .pane--struck { text-style: strike; }
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"pane--{name}" for name in STYLES}
@@ -171,10 +182,11 @@ class TextPane(ScrollView, can_focus=True):
             room = width - indent
             tail = paragraph.tail
             lines = _wrapped(paragraph.text, room, tail)
-            head = clip(paragraph.head, indent)
-            for line in lines:
-                self._rows.append((head, line, tail, paragraph.style))
-                head, tail = " " * indent, ""
+            head, again = clip(paragraph.head, indent), clip(paragraph.again, indent) or " " * indent
+            spans = _parted(paragraph.text, lines, paragraph.spans) if paragraph.spans else [()] * len(lines)
+            for line, inside in zip(lines, spans, strict=True):
+                self._rows.append((head, line, tail, paragraph.style, inside))
+                head, tail = again, ""
 
     def _drop(self) -> int:
         """Drop the oldest tenth when there are too many; returns how many rows went."""
@@ -238,6 +250,10 @@ class TextPane(ScrollView, can_focus=True):
         self._to(self.max_scroll_y)
         self.show_titles()
 
+    def show_paragraph(self, index: int) -> None:
+        """Scroll so that a paragraph is at the top, as far as there is text below it."""
+        self._to(self._starts[index])
+
     # -- drawing
 
     def render_line(self, y: int) -> Strip:
@@ -250,15 +266,26 @@ class TextPane(ScrollView, can_focus=True):
             return Strip([Segment(text, self._style("muted", base))]).adjust_cell_length(width, base)
         if index >= len(self._rows):
             return Strip.blank(width, base)
-        head, text, tail, style = self._rows[index]
+        head, text, tail, style, spans = self._rows[index]
         if tail:
             tail = " " * max(1, width - cell_len(head) - cell_len(text) - cell_len(tail)) + tail
         segments = [
             Segment(head, self._style("muted", base)),
-            Segment(text, self._style(style, base)),
+            *self._pieces(text, self._style(style, base), spans),
             Segment(tail, self._style("muted", base)),
         ]
         return Strip([part for part in segments if part.text]).adjust_cell_length(width, base)
+
+    def _pieces(self, text: str, base: Style, spans: tuple[Span, ...]) -> Iterator[Segment]:
+        """The text in its base style, its spans in theirs."""
+        place = 0
+        for start, end, name in spans:
+            yield Segment(text[place:start], base)
+            yield Segment(
+                text[start:end], base + self.get_component_rich_style(f"pane--{name}", partial=True)
+            )
+            place = end
+        yield Segment(text[place:], base)
 
     def _style(self, name: str, base: Style) -> Style:
         return self.get_component_rich_style(f"pane--{name}") if name else base
@@ -272,3 +299,21 @@ def _wrapped(text: str, width: int, tail: str) -> list[str]:
     start = wrap(text, first)[0]
     rest = text[len(start) :]
     return [start, *wrap(rest[1:] if rest[:1] in (" ", "\n") else rest, width)] if rest else [start]
+
+
+def _parted(text: str, lines: Sequence[str], spans: Sequence[Span]) -> list[tuple[Span, ...]]:
+    """The spans of each line, counted from its beginning; wrapping drops a blank between two lines, no more."""
+    found = []
+    place = 0
+    for line in lines:
+        while not text.startswith(line, place):
+            place += 1
+        end = place + len(line)
+        inside = [
+            (max(start, place) - place, min(stop, end) - place, style)
+            for start, stop, style in spans
+            if start < end and stop > place
+        ]
+        found.append(tuple(inside))
+        place = end
+    return found

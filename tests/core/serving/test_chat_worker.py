@@ -14,6 +14,9 @@ import pytest_asyncio
 from core.data.conversation import Message
 from core.data.rendering import Renderer
 from core.pipes import PipeClient, PipeError
+from core.serving.endpoint import parse
+from core.serving.local_models import LocalSide
+from tests.core.serving.answering import answering
 
 ASKED = [
     [{"role": "user", "content": "the lamp glows"}],
@@ -28,6 +31,15 @@ TOKENS = 24
 SAMPLED = {"temperature": 0.9, "top_p": 0.95, "max_tokens": TOKENS}
 
 
+def side(model: Path, trained: Path | None, renderer: Path) -> dict[str, Any]:
+    return LocalSide(model, trained, renderer).request()
+
+
+def sides_of(model: Path, trained: Path) -> dict[str, Any]:
+    """A tuned model and its base."""
+    return {"tuned": side(model, trained, trained), "base": side(model, None, trained)}
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(
     tiny_model: Path, adapter: Path, tmp_path_factory: pytest.TempPathFactory
@@ -35,9 +47,7 @@ async def client(
     client = PipeClient("core.serving.chat_worker", tmp_path_factory.mktemp("chat") / "chat.log")
     with pytest.raises(PipeError, match="No model is loaded"):
         await client.call("reply", messages=ASKED[0], side="base")
-    frames = [
-        frame async for frame in client.stream("load", model_folder=str(tiny_model), adapter=str(adapter))
-    ]
+    frames = [frame async for frame in client.stream("load", sides=sides_of(tiny_model, adapter))]
     assert [kind for kind, _ in frames] == ["chunk"] * 3 + ["result"]
     assert frames[-1][1]["device"] == "cpu"
     yield client
@@ -152,8 +162,10 @@ async def test_a_model_that_is_gone_is_an_error_and_another_can_be_loaded(
     client: PipeClient, tiny_model: Path, adapter: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(PipeError):
-        await client.call("load", model_folder=str(tmp_path), adapter=str(adapter))
-    assert (await client.call("load", model_folder=str(tiny_model), adapter=str(adapter)))["device"] == "cpu"
+        await client.call("load", sides=sides_of(tmp_path, adapter))
+    with pytest.raises(PipeError, match="No model is loaded"):
+        await client.call("reply", messages=ASKED[0], side="base")
+    assert (await client.call("load", sides=sides_of(tiny_model, adapter)))["device"] == "cpu"
 
 
 async def test_whole_weights_are_a_second_model_beside_the_base(
@@ -169,10 +181,53 @@ async def test_whole_weights_are_a_second_model_beside_the_base(
         shutil.copyfile(tiny_model / name, whole / name)
     client = PipeClient("core.serving.chat_worker", tmp_path / "chat.log")
     try:
-        async for _ in client.stream("load", model_folder=str(tiny_model), adapter=str(whole)):
+        async for _ in client.stream("load", sides=sides_of(tiny_model, whole)):
             pass
-        for side in ("tuned", "base"):
-            got = await reply(client, ASKED[0], side, max_tokens=TOKENS)
-            assert (got["text"], got["tokens"], got["ended"]) == expected[side][0]
+        for name in ("tuned", "base"):
+            got = await reply(client, ASKED[0], name, max_tokens=TOKENS)
+            assert (got["text"], got["tokens"], got["ended"]) == expected[name][0]
     finally:
         await client.close()
+
+
+async def test_a_stop_string_ends_the_reply_before_it(client: PipeClient, expected: dict[str, Any]) -> None:
+    whole = expected["base"][0][0]
+    stop = whole[len(whole) // 2 :][:3]
+    got = await reply(client, ASKED[0], "base", max_tokens=TOKENS, stop=[stop])
+    assert got["text"] == whole[: whole.index(stop)]
+    assert got["ended"] == "turn end"
+    assert got["tokens"] <= TOKENS
+
+
+async def test_an_endpoint_answers_beside_a_model_of_this_machine(
+    tiny_model: Path, adapter: Path, expected: dict[str, Any], tmp_path: Path
+) -> None:
+    client = PipeClient("core.serving.chat_worker", tmp_path / "chat.log")
+    with answering() as said:
+        far = parse(f"{said.url}#tiny,in=1,out=2").request()
+        sides = {"A": side(tiny_model, adapter, adapter), "B": far}
+        try:
+            await client.call("load", sides=sides)
+            near = await reply(client, ASKED[0], "A", max_tokens=TOKENS, seed=3)
+            assert (near["text"], near["cost_usd"]) == (expected["tuned"][0][0], None)
+            assert near["prompt_tokens"] > 0
+            got = await reply(client, ASKED[1], "B", max_tokens=TOKENS, seed=3)
+            assert (got["text"], got["tokens"], got["ended"]) == ("Hello é", 3, "turn end")
+            assert got["cost_usd"] == pytest.approx((11 * 1 + 3 * 2) / 1e6)
+            assert said.asked[0][1]["messages"] == ASKED[1]
+            assert (await client.call("load", sides={"B": far}))["device"] == ""
+        finally:
+            await client.close()
+
+
+async def test_an_endpoint_alone_needs_no_torch(tmp_path: Path) -> None:
+    client = PipeClient("core.serving.chat_worker", tmp_path / "chat.log")
+    with answering() as said:
+        try:
+            await client.call("load", sides={"A": parse(f"{said.url}#tiny").request()})
+            await reply(client, ASKED[0], "A")
+            assert client._worker is not None
+            maps = Path(f"/proc/{client._worker._process.pid}/maps").read_text()
+            assert "libtorch" not in maps
+        finally:
+            await client.close()

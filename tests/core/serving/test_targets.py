@@ -13,7 +13,8 @@ from core.recipe import build
 from core.runs import supervisor
 from core.runs.directory import RunDirectory, RunError
 from core.runs.journal import Journal
-from core.serving.targets import TargetError, target, targets
+from core.serving.endpoint import Endpoint
+from core.serving.targets import TargetError, choices, side, target, targets
 
 
 @pytest.fixture
@@ -140,3 +141,51 @@ def test_whole_weights_are_a_model_too(base: Path, tiny_model: Path) -> None:
     add_model(run, tiny_model)
     (run.model_dir / "finetui.json").write_text(json.dumps({"task": "chat", "system": ""}))
     assert target("lamp").adapter == run.model_dir
+
+
+def test_a_checkpoint_is_named_by_its_step(base: Path, adapter: Path) -> None:
+    run = make_run(base)
+    for step in (5, 10):
+        add_checkpoint(run, adapter, step)
+    add_model(run, adapter)
+    found = target("lamp@5")
+    assert (found.title, found.adapter, found.spec) == (
+        "lamp @5",
+        run.path / "checkpoints/step-5",
+        f"{run.id}@5",
+    )
+    with pytest.raises(TargetError, match="no checkpoint of step 7") as refused:
+        target("lamp@7")
+    assert "5, 10" in refused.value.cause
+
+
+def test_the_base_is_given_the_words_of_its_run_and_needs_none_of_it(base: Path, adapter: Path) -> None:
+    run = make_run(base)
+    before = target("lamp@base")
+    assert (before.adapter, before.system, before.request()["renderer"]) == (None, "", str(base))
+    add_model(run, adapter)
+    found = target(f"{run.id}@base")
+    assert (found.adapter, found.system, found.request()["renderer"]) == (
+        None,
+        "the lamp",
+        str(run.model_dir),
+    )
+    assert found.title == f"{base} (untuned)"
+    assert target("lamp").base_spec == found.spec
+    assert target("lamp").request() == {**found.request(), "adapter": str(run.model_dir)}
+
+
+def test_what_is_offered_can_be_written_and_is_found_again(base: Path, adapter: Path) -> None:
+    run = make_run(base)
+    add_checkpoint(run, adapter, 5)
+    add_model(run, adapter)
+    make_run(base, record=False)
+    offered = choices()
+    assert [item.spec for item in offered] == [run.id, f"{run.id}@5", f"{run.id}@base"]
+    assert [side(item.spec) for item in offered] == offered
+
+
+def test_an_endpoint_is_a_side_too() -> None:
+    assert side("https://h/v1#m") == Endpoint("address", "https://h/v1", "m")
+    with pytest.raises(RunError, match="no run"):
+        side("nonesuch@base")

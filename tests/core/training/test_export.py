@@ -15,6 +15,7 @@ from core.data.conversation import Message
 from core.data.rendering import Renderer
 from core.pipes import PipeClient
 from core.runs.directory import RunDirectory
+from core.serving.local_models import LocalSide
 from core.training import export_merge
 from core.training.export_source import ExportError
 from core.training.export_template import TemplateError
@@ -105,7 +106,8 @@ async def test_merged_weights_are_the_adapter_s_and_give_the_replies_of_finetui_
 
     tokenizer = AutoTokenizer.from_pretrained(out)
     client = PipeClient("core.serving.chat_worker", tmp_path / "chat.log")
-    await client.call("load", model_folder=str(tiny_model), adapter=str(run.model_dir))
+    side = LocalSide(tiny_model, run.model_dir, run.model_dir)
+    await client.call("load", sides={"tuned": side.request()})
     for messages in ASKED:
         inputs = tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, return_tensors="pt", return_dict=True

@@ -99,7 +99,7 @@ def test_a_run_s_whole_life(
     lines = [line for line in chat.stdout.splitlines() if line]
     assert [line.split()[0] for line in lines] == [">", "base", "tuned"] * 2
     assert lines[1].split()[1:] != lines[2].split()[1:]
-    assert "loading the model" in chat.stderr
+    assert "loading phi3" in chat.stderr
 
     # Deleted and back, with everything.
     assert finetui("delete", "life").exit_code == 0

@@ -143,8 +143,13 @@ def test_a_missing_data_file_starts_nothing(
     assert not list(home.glob("data/runs/*"))
 
 
-def test_azure_is_refused_by_name(finetui: Finetui, rows: Path) -> None:
-    told(finetui("train", rows, "--backend", "azure"), "azure", "backend: local")
+def test_what_azure_does_not_have_is_refused_by_name(finetui: Finetui, rows: Path) -> None:
+    wanted = ("train", rows, "--backend", "azure", "--model", "phi-4-mini-instruct", "--rank", "8")
+    result = finetui(*wanted)
+    assert result.exit_code == 2
+    assert "`rank` is set" in result.stderr
+    assert "train locally" in result.stderr
+    told(finetui("train", rows, "--backend", "azure"), "smollm2-135m-instruct", "phi-4-mini-instruct")
 
 
 def test_a_side_that_is_none(finetui: Finetui) -> None:

@@ -1,0 +1,211 @@
+"""`finetui azure ...` as a person types it, on the loopback Azure."""
+
+# ruff: noqa: F811 - the fixtures are those of core.azure's tests
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.azure.account import Account, load, save
+from core.events import Status
+from core.runs import supervisor
+from core.runs.directory import RunDirectory
+from tests.azure_emulator.emulator import Emulator
+from tests.azure_emulator.state import READER
+from tests.core.azure.conftest import azure, loopback, rows  # noqa: F401
+from tests.core.azure.support import PATIENCE_S, of, record, until
+from tests.tui.verbs.conftest import Finetui
+
+MODEL = ("--model", "phi-4-mini-instruct")
+
+
+@pytest.fixture(autouse=True)
+def short(azure: Emulator) -> Iterator[None]:
+    """Jobs train two steps; no worker outlives its test."""
+    azure.settings.training_steps = 2
+    yield
+    azure.settings.hold_jobs_at = None
+    for row in supervisor.list_runs():
+        if row.active:
+            os.kill(row.summary.pid, signal.SIGKILL)
+
+
+def data(finetui: Finetui, *words: object) -> Any:
+    """The JSON that a command prints."""
+    result = finetui(*words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def submitted(finetui: Finetui, path: Path, name: str = "tone") -> str:
+    """A finished run's id."""
+    result = finetui("azure", "submit", path, *MODEL, "--name", name, "--epochs", "2")
+    assert result.exit_code == 0, result.output
+    return next(row.id for row in supervisor.list_runs() if row.name == name)
+
+
+def test_login_chooses_what_there_is_but_one_of(azure: Emulator, finetui: Finetui) -> None:
+    save(Account("service_principal"))
+    for name in list(azure.state.workspaces):
+        if azure.state.workspaces[name].name not in (azure.hub, azure.workspace):
+            del azure.state.workspaces[name]
+    result = finetui("azure", "login")
+    assert result.exit_code == 0
+    assert "Azure: emulator" in result.stderr
+    chosen = load()
+    assert (chosen.subscription, chosen.resource_group) == (azure.subscription, azure.resource_group)
+    assert (chosen.project, chosen.region) == (azure.workspace, azure.region)
+
+
+def test_login_by_code_shows_it(azure: Emulator, finetui: Finetui) -> None:
+    azure.settings.device_code_approves_after = 0.0
+    result = finetui("azure", "login", "--identity", "device_code")
+    assert result.exit_code == 0, result.output
+    assert "enter the code" in result.stderr
+    assert "ends with this command" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("login", "--identity", "password"), "azure_cli"),
+        (("login", "--subscription", "nowhere"), "Loopback subscription"),
+        (("attach", "no-such-job"), "no job no-such-job"),
+        (("cancel", "no-such-job"), "no job no-such-job"),
+        (("undeploy", "nothing", "--yes"), "no endpoint nothing"),
+        (("deploy", "no-such-run"), "no-such-run"),
+        (("prices", "smollm2-135m-instruct"), "phi-4-mini-instruct"),
+    ],
+)
+def test_mistakes_are_told_with_a_next_step(finetui: Finetui, words: tuple[str, ...], said: str) -> None:
+    result = finetui("azure", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Next:" in result.stderr
+
+
+def test_the_checklist_ends_with_two_while_something_is_missing(azure: Emulator, finetui: Finetui) -> None:
+    assert finetui("azure", "check", *MODEL).exit_code == 0
+    azure.state.set_provider(azure.subscription, "Microsoft.Network", "NotRegistered")
+    result = finetui("azure", "check")
+    assert result.exit_code == 2
+    assert "MISSING  Resource provider Microsoft.Network" in result.stdout
+    assert "--fix does it" in result.stdout
+    fixed = finetui("azure", "check", "--fix")
+    assert fixed.exit_code == 0
+    assert "Registered" in fixed.stdout
+
+
+def test_the_checklist_makes_what_is_named(azure: Emulator, finetui: Finetui) -> None:
+    save(Account("service_principal", azure.tenant, azure.subscription))
+    result = finetui("azure", "check", "--fix")
+    assert result.exit_code == 2
+    assert "--group NAME" in result.stderr
+    result = finetui(
+        "azure", "check", "--fix", "--group", "by-verb", "--project", "verb-project", "--region", "westus"
+    )
+    assert result.exit_code == 0, result.output
+    assert (load().resource_group, load().project, load().region) == ("by-verb", "verb-project", "westus")
+
+
+def test_a_recipe_is_priced_and_its_wrong_settings_are_named(finetui: Finetui, rows: Path) -> None:
+    result = finetui("train", rows, *MODEL, "--backend", "azure", "--rank", "8", "--epochs", "2")
+    assert result.exit_code == 2
+    assert "`rank` is set" in result.stderr
+    assert "Phi-4-mini-instruct FT Training Tokens" in result.stderr
+    plan = finetui("plan", rows, *MODEL, "--backend", "azure", "--epochs", "2")
+    assert plan.exit_code == 0
+    assert "FT Hosting Unit" in plan.stdout
+    assert supervisor.list_runs() == []
+
+
+def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path) -> None:
+    run = submitted(finetui, rows)
+    known = record(RunDirectory(supervisor.get(run).directory))
+    assert [job["name"] for job in data(finetui, "azure", "jobs")] == [known.job]
+    assert "loss" in finetui("azure", "logs", known.job).stdout
+    assert [model["run"] for model in data(finetui, "azure", "models", "--tuned")] == [run]
+    asked = finetui("azure", "deploy", run, "--name", "tone")
+    assert asked.exit_code == 2
+    assert "--yes" in asked.stderr  # nobody is there to answer, so nothing is spent
+    assert azure.state.endpoints == {}
+    made = data(finetui, "azure", "deploy", run, "--name", "tone", "--no-content-safety", "--yes")
+    assert (made["state"], made["content_safety"], made["run"]) == ("Online", "Disabled", run)
+    listing = finetui("azure", "endpoints").stdout
+    assert "0.8000 USD/hour" in listing
+    assert "SAFETY OFF" in listing
+    assert data(finetui, "azure", "rotate", "tone", "--secondary") == {
+        "rotated": "tone",
+        "which": "Secondary",
+    }
+    refused = finetui("azure", "delete-model", known.output, "--yes")
+    assert refused.exit_code == 2
+    assert "finetui azure undeploy tone" in refused.stderr
+    assert data(finetui, "azure", "undeploy", "tone", "--yes") == {"deleted": "tone"}
+    assert data(finetui, "azure", "delete-model", known.output, "--yes") == {"deleted": known.registered}
+    assert {item["kind"] for item in data(finetui, "azure", "sweep")} == {"data", "job"}
+    assert finetui("azure", "sweep", "--delete", "--yes").exit_code == 0
+    assert data(finetui, "azure", "sweep") == []
+
+
+def test_a_running_job_is_not_paused_but_stopped_even_when_nobody_watches(
+    azure: Emulator,
+    finetui: Finetui,
+    rows: Path,
+) -> None:
+    azure.settings.hold_jobs_at = "Running"
+    result = finetui("azure", "submit", rows, *MODEL, "--name", "held", "--detach")
+    run = result.stdout.strip()
+    directory = RunDirectory(supervisor.get(run).directory)
+    until(lambda: (directory.path / "azure.json").exists() and record(directory).submitted)
+    paused = finetui("pause", run)
+    assert paused.exit_code == 2
+    assert f"finetui stop {run}" in paused.stderr
+    os.kill(supervisor.get(run).summary.pid, signal.SIGKILL)
+    until(lambda: supervisor.get(run).state == "lost")
+    supervisor.stop(run)
+    until(lambda: any("asked Azure to cancel" in item.text for item in of(directory, Status)))
+    azure.settings.hold_jobs_at = None
+    assert supervisor.wait(run, timeout_s=PATIENCE_S).state == "stopped"
+    assert azure.state.jobs[record(directory).job].status == "Canceled"
+
+
+def test_a_job_is_taken_up_on_another_machine(
+    azure: Emulator,
+    finetui: Finetui,
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = submitted(finetui, rows)
+    first = record(RunDirectory(supervisor.get(run).directory))
+    account = load()
+    monkeypatch.setenv("FINETUI_HOME", str(tmp_path / "other-machine"))
+    save(account)
+    result = finetui("azure", "attach", first.job)
+    assert result.exit_code == 0, result.output
+    [row] = supervisor.list_runs()
+    assert row.state == "finished"
+    assert row.summary.model == f"azureml:{first.registered}"
+    assert row.step == 2
+    finetui("azure", "attach", first.job)
+    assert len(supervisor.list_runs()) == 1
+    assert list(azure.state.jobs).count(first.job) == 1
+
+
+def test_a_role_that_is_too_small_is_told_by_the_run(azure: Emulator, finetui: Finetui, rows: Path) -> None:
+    azure.state.set_role(READER)
+    try:
+        result = finetui("azure", "submit", rows, *MODEL)
+    finally:
+        azure.state.set_role("b24988ac-6180-42a0-ab88-20f7382dd24c")
+    assert result.exit_code == 1
+    assert "AuthorizationFailed" in result.output
+    assert "Azure AI Developer" in result.stderr
