@@ -93,20 +93,21 @@ class Status(Event):
 class Step(Event):
     """One optimiser step: `loss` is the mean over its trained tokens, `grad_norm` is before clipping.
 
-    A loss or norm that is not a number is None when it is read back: JSON has no word for it.
+    A loss or norm that is not a number is None when it is read back: JSON has no word for it. What a remote backend
+    doesn't tell is None too.
     """
 
     kind = "step"
     step: int
-    epoch: float
+    epoch: float | None
     loss: float | None
-    learning_rate: float
+    learning_rate: float | None
     grad_norm: float | None
-    tokens: int
-    trained_tokens: int
-    tokens_per_s: float
-    memory_bytes: int
-    duration_s: float
+    tokens: int | None
+    trained_tokens: int | None
+    tokens_per_s: float | None
+    memory_bytes: int | None
+    duration_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

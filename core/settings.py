@@ -9,11 +9,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import Field
 from pydantic.fields import FieldInfo as PydanticField
 
+USED = "used"
+"""What `azure` says of a setting that isn't sent but decides what is: the model, the rows, the split."""
+
 
 def setting(
     group: str,
     *,
     local: Any = None,
+    azure: str = "",
     usual: str = "",
     effect: str = "",
     expected: str = "",
@@ -26,6 +30,8 @@ def setting(
     Args:
         group: heading under which the form shows it.
         local: what the local backend uses when it is unset; a string in <> is a rule, not a value.
+        azure: the name under which it is sent to Azure's fine-tuning, or USED where finetui itself makes the job with
+            it; empty: Azure has no such setting.
         usual: the range people use.
         effect: what more of it does.
         expected: what a value must be, where type and range don't say it.
@@ -33,7 +39,14 @@ def setting(
         gt: value that all allowed ones are above.
         le: highest value allowed.
     """
-    extra = {"group": group, "local": local, "usual": usual, "effect": effect, "expected": expected}
+    extra = {
+        "group": group,
+        "local": local,
+        "azure": azure,
+        "usual": usual,
+        "effect": effect,
+        "expected": expected,
+    }
     return Field(default=None, ge=ge, gt=gt, le=le, json_schema_extra=extra)
 
 
@@ -57,6 +70,8 @@ class FieldInfo:
     required: bool
     expected: str
     """What a value must be, in words."""
+    azure: str
+    """How Azure's fine-tuning knows it: the name it is sent under, USED, or empty where Azure has no such setting."""
 
     @property
     def default_text(self) -> str:
@@ -92,6 +107,7 @@ def field_info(name: str, item: PydanticField) -> FieldInfo:
         help=" ".join((item.description or "").split()),
         required=item.is_required(),
         expected=extra.get("expected") or _in_words(kind, choices, minimum, maximum, above is not None),
+        azure=extra.get("azure", USED if item.is_required() else ""),
     )
 
 

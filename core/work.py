@@ -53,6 +53,34 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class RemoteEstimate:
+    """What a run will take of a service that bills by the token, computed from the recipe and the data.
+
+    Args:
+        rows: to train on.
+        validation_rows: held out.
+        epochs: times each row is used.
+        epochs_from: `recipe`, or `service` where the recipe leaves them to it.
+        tokens: of the rows to train on, once.
+        counted: how these were counted: `tokenizer` by the model's own; `characters` by four characters a token.
+        sampled_rows: 0, or how many rows were counted when the rest is scaled up from them.
+    """
+
+    rows: int
+    validation_rows: int
+    epochs: float
+    epochs_from: Literal["recipe", "service"]
+    tokens: int
+    counted: Literal["tokenizer", "characters"]
+    sampled_rows: int
+
+    @property
+    def billed_tokens(self) -> int:
+        """What training is charged by: tokens x epochs."""
+        return round(self.tokens * self.epochs)
+
+
+@dataclass(frozen=True)
 class TimePlan:
     """How long a run will take, in seconds by its parts, from a short training just measured on this machine."""
 

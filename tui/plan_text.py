@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.style import Style
 from rich.text import Text
 
 from core.backends.base import RecipeProblem
-from core.work import Estimate, TimePlan
+from core.work import Estimate, RemoteEstimate, TimePlan
+from tui.azure_lists import per_hour, per_million
+from tui.azure_text import from_form, money
 from tui.format import ascii_only, count, duration, short, size, visible
 from tui.rowtext import Styles
 from tui.widgets.reading import BLANK, Paragraph
@@ -57,6 +60,71 @@ def estimate_lines(estimate: Estimate, styles: Styles) -> list[Paragraph]:
     return lines
 
 
+def remote_lines(sizes: RemoteEstimate, quotes: dict[str, Any] | None, styles: Styles) -> list[Paragraph]:
+    """Rows, tokens and price of a run in Azure, each price with the meter it was found under.
+
+    Args:
+        sizes: what is sent.
+        quotes: prices by their kind; None while they are asked for.
+        styles: of the text.
+    """
+    held = f", {count(sizes.validation_rows)} for validation" if sizes.validation_rows else ""
+    whose = "by the recipe" if sizes.epochs_from == "recipe" else "the service's own"
+    times = f"{sizes.epochs:g} epoch{'' if sizes.epochs == 1 else 's'}"
+    tokens = f"{count(sizes.tokens)} x {times} ({whose}) = {count(sizes.billed_tokens)}"
+    how = (
+        "counted by the model's tokenizer"
+        if sizes.counted == "tokenizer"
+        else "about: four characters a token"
+    )
+    if sizes.sampled_rows:
+        how += f", from {count(sizes.sampled_rows)} rows"
+    rows = [("Rows", f"{count(sizes.rows)} to train on{held}", ""), ("Tokens", tokens, how)]
+    if quotes is None:
+        rows.append(("Price", "asking the public price list ...", ""))
+        return [line for row in rows for line in _priced(*row, styles)]
+    training = quotes["training"]
+    spent = (
+        f"{money(_cost(sizes, training), training['currency'])}, at "
+        if training["amount"] is not None
+        else ""
+    )
+    rows += [
+        ("Training", f"{spent}{per_million(training)}", training["meter"]),
+        ("Endpoint", f"{per_hour(quotes['hosting'])}, once deployed", quotes["hosting"]["meter"]),
+        ("Prompts", per_million(quotes["input"]), quotes["input"]["meter"]),
+        ("Replies", per_million(quotes["output"]), quotes["output"]["meter"]),
+        ("Prices", f"Azure's public list, asked {training['asked']}; your contract may have others", ""),
+    ]
+    return [line for row in rows for line in _priced(*row, styles)]
+
+
+def _priced(label: str, text: str, about: str, styles: Styles) -> list[Paragraph]:
+    lines = [_row(label, text, styles, False)]
+    if about:
+        lines.append(Paragraph(Text(visible(about), styles.muted), indent=LABEL_WIDTH))
+    return lines
+
+
+def _cost(sizes: RemoteEstimate, training: dict[str, Any]) -> float:
+    return float(training["amount"] * sizes.billed_tokens / training["per"])
+
+
+def spends(sizes: RemoteEstimate, quotes: dict[str, Any]) -> str:
+    """What a run in Azure costs, before it is sent."""
+    training, tokens = quotes["training"], count(sizes.billed_tokens)
+    if training["amount"] is None:
+        price = f"What training on {tokens} tokens costs is unknown: {training['why']}."
+    else:
+        about = "" if sizes.counted == "tokenizer" and not sizes.sampled_rows else "about "
+        amount = money(_cost(sizes, training), training["currency"])
+        price = f"Training on {about}{tokens} tokens costs {about}{amount}."
+    return (
+        f"{price} {count(sizes.rows + sizes.validation_rows)} rows are uploaded to the project's storage. The tuned "
+        "model costs next to nothing until it is deployed."
+    )
+
+
 def time_lines(times: TimePlan, styles: Styles) -> list[Paragraph]:
     """How long a run will take, and what of."""
     parts = f"training {duration(times.train_s)}, evaluation {duration(times.evaluate_s)}"
@@ -85,7 +153,7 @@ def check_lines(problems: Sequence[RecipeProblem], styles: Styles) -> list[Parag
         sign = ("✗ ", styles.error) if error else ("! ", styles.warning)
         lines.append(Paragraph(Text.assemble(sign, visible(problem.sentence, lines=True))))
         if problem.fix:
-            lines.append(Paragraph(Text(f"→ {visible(problem.fix, lines=True)}"), indent=2))
+            lines.append(Paragraph(Text(f"→ {visible(from_form(problem.fix), lines=True)}"), indent=2))
     return lines
 
 

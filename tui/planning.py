@@ -5,6 +5,7 @@ Reading and tokenising the data is done by a planner process; nothing of it happ
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from core.errors import FinetuiError
 from core.pipes import PipeClient
 from core.recipe import Recipe, RecipeError, build
 from core.runs import supervisor
-from core.work import Estimate, TimePlan
+from core.work import Estimate, RemoteEstimate, TimePlan
 from tui import plan_text
 from tui.format import visible
 from tui.rowtext import Styles, error_lines
 from tui.widgets.reading import BLANK, Paragraph
 
 ORIGIN = "form"
+Prices = Callable[[str], Awaitable[dict[str, Any]]]
+"""Asks what a model of Azure's registry costs."""
 
 
 def make_client() -> PipeClient:
@@ -43,10 +46,11 @@ async def check(client: PipeClient, recipe: Recipe) -> Checked:
         PipeError: the backend can't be asked; says why.
     """
     answer = await client.call("plan", recipe=recipe.model_dump(exclude_none=True))
-    sizes = answer["estimate"]
+    here, remote = answer["estimate"], answer["remote"]
     return Checked(
         tuple(RecipeProblem(**problem) for problem in answer["problems"]),
-        Estimate(**sizes) if sizes else None,
+        Estimate(**here) if here else None,
+        RemoteEstimate(**remote) if remote else None,
     )
 
 
@@ -59,21 +63,33 @@ async def time(client: PipeClient, recipe: Recipe) -> TimePlan:
     return TimePlan(**await client.call("time", recipe=recipe.model_dump(exclude_none=True)))
 
 
-async def plan(client: PipeClient, values: dict[str, Any], styles: Styles) -> list[Paragraph]:
-    """Checks, estimate and command of the form's values; or what is still to put right."""
+async def plan(
+    client: PipeClient, values: dict[str, Any], styles: Styles, prices: Prices
+) -> AsyncIterator[list[Paragraph]]:
+    """Checks, estimate and command of the form's values; or what is still to put right. Of a run in Azure it comes
+    twice: the price list takes its time.
+    """
     try:
         recipe = build(values, ORIGIN)
     except RecipeError as error:
         sentences = [Text.assemble(("✗ ", styles.error), visible(words)) for _, words in error.problems]
-        return [Paragraph(Text("Still to put right:")), *map(Paragraph, sentences)]
+        yield [Paragraph(Text("Still to put right:")), *map(Paragraph, sentences)]
+        return
+    commands = plan_text.command_lines(command(recipe), styles)
     try:
         checked = await check(client, recipe.absolute(Path.cwd()))
+        problems = plan_text.check_lines(checked.problems, styles)
+        remote = checked.remote
+        if remote is None:
+            sizes = plan_text.estimate_lines(checked.estimate, styles) if checked.estimate else []
+            yield [*sizes, *([BLANK] if sizes else []), *problems, *commands]
+            return
+        yield [*plan_text.remote_lines(remote, None, styles), BLANK, *problems, *commands]
+        quotes = await prices(recipe.model)
     except FinetuiError as error:
-        lines = error_lines(error, styles)
+        yield [*error_lines(error, styles), *commands]
     else:
-        sizes = plan_text.estimate_lines(checked.estimate, styles) if checked.estimate else []
-        lines = [*sizes, *([BLANK] if sizes else []), *plan_text.check_lines(checked.problems, styles)]
-    return [*lines, *plan_text.command_lines(command(recipe), styles)]
+        yield [*plan_text.remote_lines(remote, quotes, styles), BLANK, *problems, *commands]
 
 
 async def checked_recipe(client: PipeClient, values: dict[str, Any]) -> Recipe:

@@ -159,12 +159,12 @@ def y_labels(scale: Scale, rows: int, label: Callable[[float], str]) -> dict[int
     return labels
 
 
-def x_axis(last_step: float, width: int, ascii_only: bool) -> str:
-    """The line under a chart with its ticks: `└──┴20k───┴40k── step`, exactly `width` cells."""
+def x_axis(last_step: float, width: int, ascii_only: bool, of: str = "step") -> str:
+    """The line under a chart with its ticks: `└──┴20k───┴40k── step`, exactly `width` cells; `of` what is named."""
     corner, line, tick = ("+", "-", "+") if ascii_only else ("└", "─", "┴")
     cells = [line] * width
     cells[0] = corner
-    unit = " step"
+    unit = f" {of}"
     end = width - len(unit)
     if end > 8:
         cells[end:] = unit

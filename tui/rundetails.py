@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tui.format import ago, count, duration, loss, short, size, visible
@@ -9,7 +10,9 @@ from tui.states import words
 from tui.widgets.textpane import Paragraph
 
 if TYPE_CHECKING:
+    from core.runs.lineage import DataFile, Deployment, Lineage, Link
     from core.runs.rows import RunRow
+    from core.runs.trash import Dependents
 
 TRASH_DAYS = 30
 
@@ -19,8 +22,8 @@ def title(row: RunRow) -> str:
     return f"{visible(row.name)}  {words(row.state, row.silent_s)}"
 
 
-def details(row: RunRow, now: float, has_model: bool) -> list[Paragraph]:
-    """The pane's lines: the error in three parts if there is one, figures, where it is, what can be done."""
+def details(row: RunRow, now: float, found: Lineage | None = None) -> list[Paragraph]:
+    """The pane's lines: the error in three parts if there is one, figures, lineage as far as it is known, its place."""
     lines: list[Paragraph] = []
     if row.trashed_at:
         left = TRASH_DAYS - (now - row.trashed_at) / 86400
@@ -28,10 +31,73 @@ def details(row: RunRow, now: float, has_model: bool) -> list[Paragraph]:
             Paragraph(f"deleted {ago(row.trashed_at, now)}; kept for {max(0, left):.0f} more days", "warning")
         )
     lines += _trouble(row)
-    lines += [Paragraph(text, head=f"{head:<8}") for head, text in _figures(row) if text]
+    lines += [Paragraph(text, head=f"{head:<8}") for head, text in _figures(row, found) if text]
+    lines += _lineage(found) if found is not None else []
     lines.append(Paragraph(visible(str(row.directory)), "muted", head="folder  "))
-    lines.append(Paragraph(_keys(row, has_model), "muted", head="keys    "))
     return lines
+
+
+def _lineage(found: Lineage) -> list[Paragraph]:
+    """Where a run comes from and what was made of it; nothing of what there is not."""
+    told = [("data", _file(item)) for item in found.data]
+    if found.parent is not None:
+        told.append(("from", _link(found.parent)))
+    told += [("to", f"{_link(child)}, started from it") for child in found.children]
+    told += [("served", _deployment(item)) for item in found.deployments]
+    if found.chats:
+        told.append(("chats", f"{count(len(found.chats))} kept"))
+    lines, before = [], ""
+    for head, text in told:
+        lines.append(Paragraph(text, head=f"{head if head != before else '':<8}"))
+        before = head
+    return lines + [Paragraph(visible(note), "warning", head="!       ") for note in found.notes]
+
+
+def _model(row: RunRow, found: Lineage | None) -> str:
+    """The base model, with its commit where it is known."""
+    base = found.base if found is not None else None
+    if base is None or not base.revision:
+        return visible(row.model)
+    name = f", {visible(base.name)}" if base.name != row.model else ""
+    return f"{visible(row.model)}{name} at {visible(base.revision[:12])}"
+
+
+def _file(item: DataFile) -> str:
+    use = "" if item.use == "training" else f" ({item.use})"
+    digest = f", sha256 {item.sha256[:8]}" if item.sha256 else ""
+    made = "".join(f", made from {visible(Path(place).name)}" for place in item.made_from)
+    return f"{visible(item.title)}{use}{digest}{made}"
+
+
+def _link(link: Link) -> str:
+    step = f" @{count(link.step)}" if link.step else ""
+    where = " (in the trash)" if link.trashed else " (deleted for good)" if link.gone else ""
+    return f"{visible(link.id)}{step}{where}"
+
+
+def _deployment(item: Deployment) -> str:
+    part = item.part.rpartition("step-")[2] if "step-" in item.part else ""
+    return f"by the deployment {visible(item.name)}" + (f", step {part}" if part else "")
+
+
+def dependents_lines(found: Dependents) -> list[str]:
+    """What has to be known before a run is deleted, a sentence each."""
+    told = []
+    if found.children:
+        told.append(f"Started from it, and keeping copies: {', '.join(map(_link, found.children))}.")
+    if found.chats:
+        many = len(found.chats) != 1
+        told.append(f"{count(len(found.chats))} kept chat{'s' if many else ''} can't be gone on with then.")
+    if found.remote:
+        told.append(
+            f"Its model stays in Azure as {visible(found.remote)}: `finetui azure sweep` tells what that costs."
+        )
+    return told
+
+
+def keys(row: RunRow, has_model: bool) -> Paragraph:
+    """The pane's last line: what can be done."""
+    return Paragraph(_keys(row, has_model), "muted", head="keys    ")
 
 
 def _trouble(row: RunRow) -> list[Paragraph]:
@@ -45,7 +111,7 @@ def _trouble(row: RunRow) -> list[Paragraph]:
     return [Paragraph(visible(text, lines=True), style, head) for head, text, style in parts if text]
 
 
-def _figures(row: RunRow) -> list[tuple[str, str]]:
+def _figures(row: RunRow, found: Lineage | None) -> list[tuple[str, str]]:
     summary = row.summary
     step = f"{count(row.step)} of {count(row.total_steps)}" if row.total_steps else ""
     if step and summary.epochs:
@@ -65,7 +131,7 @@ def _figures(row: RunRow) -> list[tuple[str, str]]:
     if row.active and summary.tokens_per_s:
         speed = f"{short(summary.tokens_per_s)} tokens/s, {size(summary.memory_bytes)}"
     return [
-        ("model", visible(row.model)),
+        ("model", _model(row, found)),
         ("doing", visible(row.phase) if row.active else ""),
         ("step", step),
         ("loss", losses),
@@ -82,11 +148,11 @@ def _keys(row: RunRow, has_model: bool) -> str:
         return "u or enter brings it back   t the other runs"
     keys = ["enter watch"]
     if row.active:
-        keys += ["s stop", "p pause"]
+        keys += ["s stop"] if row.backend == "azure" else ["s stop", "p pause"]
     elif row.state != "finished":
         keys.append("r resume")
     if has_model:
-        keys.append("c chat")
+        keys += ["c chat", "d deploy"] if row.backend == "local" else ["c chat"]
     if not row.active:
         keys.append("x delete")
     return "   ".join([*keys, "e rename", "y copy the id"])

@@ -42,8 +42,10 @@ STATES: dict[str, State] = {
     "finished": State("✓", "+", "done", "text-success"),
     "failed": State("✗", "x", "failed", "text-error"),
     "lost": State("?", "?", "lost", "text-error"),
+    "healthy": State("●", "*", "healthy", "text-success"),
+    "unhealthy": State("!", "!", "unhealthy", "text-warning"),
 }
-"""Every state of core.runs.summary, by its name there."""
+"""Every state of core.runs.summary and of core.serving.deployments, by its name there."""
 
 _UNKNOWN = State("?", "?", "unknown", "foreground-muted")
 

@@ -98,6 +98,15 @@ def expectation(field: FieldInfo, problem: str) -> str:
     return problem.removeprefix(f"`{field.name}` ").rstrip(".")
 
 
+def default_words(field: FieldInfo, on_azure: bool) -> str:
+    """What an unset field means to the backend, in words."""
+    from core.settings import USED
+
+    if not on_azure or field.azure == USED:
+        return field.default_text
+    return "the service's own" if field.azure else ""
+
+
 def to_text(field: FieldInfo, value: Any) -> str:
     """A set value as it is typed; `from_text` takes it back."""
     if value is None:

@@ -45,6 +45,7 @@ class Watch:
         status: the last progress that isn't a step, e.g. a download; None once it is over.
         dials: what was changed while the run went, by name, as it is now.
         turns: when something was changed.
+        sign_in: a code that the run waits for; None while it waits for none.
     """
 
     def __init__(self) -> None:
@@ -58,6 +59,7 @@ class Watch:
         self.status: e.Status | None = None
         self.dials: dict[str, str] = {}
         self.turns: list[Turn] = []
+        self.sign_in: e.SignInNeeded | None = None
         self._every = 1
 
     @property
@@ -75,6 +77,8 @@ class Watch:
         for event in batch:
             if not isinstance(event, e.Status):
                 self.status = None
+            if not isinstance(event, e.Warned | e.Requested):
+                self.sign_in = event if isinstance(event, e.SignInNeeded) else None
             if isinstance(event, e.Changed):
                 self.dials[event.name] = event.new
                 self.turns.append(Turn(event.step, self.learning_rate.last, self.loss.last))
@@ -90,9 +94,13 @@ class Watch:
 
     def _step(self, event: e.Step) -> None:
         self.loss.add(event.step, event.loss)
-        self.throughput.add(event.step, event.tokens_per_s)
-        self.learning_rate.add(event.step, event.learning_rate)
-        self.memory.add(event.step, event.memory_bytes)
+        for series, value in (
+            (self.throughput, event.tokens_per_s),
+            (self.learning_rate, event.learning_rate),
+            (self.memory, event.memory_bytes),
+        ):
+            if value is not None:  # a remote backend doesn't tell it
+                series.add(event.step, value)
 
     def _tells(self, step: int) -> bool:
         """Whether the log has a line for a step: round ones, about `LOGGED_STEPS` of a run."""
@@ -102,9 +110,11 @@ class Watch:
         """Words and style of an event's log line, or None for an event without one."""
         match event:
             case e.Step():
+                speed = f"  lr {rate(event.learning_rate)}" if event.learning_rate is not None else ""
+                norm = f"  grad {short(event.grad_norm) if event.grad_norm is not None else 'not a number'}"
+                told = event.grad_norm is not None or event.tokens_per_s is not None
                 return (
-                    f"step {count(event.step)}  loss {loss(event.loss)}  lr {rate(event.learning_rate)}"
-                    f"  grad {short(event.grad_norm) if event.grad_norm is not None else 'not a number'}",
+                    f"step {count(event.step)}  loss {loss(event.loss)}{speed}{norm if told else ''}",
                     "" if event.loss is not None else "error",
                 )
             case e.Evaluated():
@@ -198,7 +208,9 @@ def _rare(event: e.Event) -> tuple[str, str] | None:
             return f"stopped after step {count(event.step)}; {kept}", "warning"
         case e.Finished():
             took = f" in {duration(event.duration_s)}" if event.duration_s else ""
-            return f"done: {count(event.step)} steps{took}", "good"
+            name = event.model.removeprefix("azureml:")
+            there = f"; in Azure it is {visible(name)}, d on Endpoints deploys it" if name != event.model else ""
+            return f"done: {count(event.step)} steps{took}{there}", "good"
     return None
 
 

@@ -9,14 +9,14 @@ def get(name: str) -> Backend:
     """The backend of a name.
 
     Raises:
-        BackendError: there is none that works here.
+        BackendError: there is none.
     """
     if name == "local":
         from core.backends.local import LocalBackend
 
         return LocalBackend()
-    raise BackendError(
-        f"The backend `{name}` is not set up yet.",
-        "This version trains on this machine only.",
-        "Set `backend: local`, or leave it out.",
-    )
+    if name == "azure":
+        from core.backends.azure import AzureBackend
+
+        return AzureBackend()
+    raise BackendError(f"There is no backend `{name}`.", "", "Use local or azure.")

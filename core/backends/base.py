@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 from core.errors import FinetuiError
 from core.recipe import Recipe
-from core.work import Estimate, Outcome, Run, TimePlan
+from core.work import Estimate, Outcome, RemoteEstimate, Run, TimePlan
 
 
 class BackendError(FinetuiError):
@@ -37,11 +37,14 @@ class Checked:
 
     Args:
         problems: what stands against it, errors and warnings.
-        estimate: what it will take; None where an error stands against it, or the model is not here yet.
+        estimate: what it will take of this machine; None where an error stands against it, the model is not here yet,
+            or it trains elsewhere.
+        remote: what it will take of a service; None where an error stands against it, or it trains here.
     """
 
     problems: tuple[RecipeProblem, ...]
     estimate: Estimate | None
+    remote: RemoteEstimate | None = None
 
     @property
     def errors(self) -> list[RecipeProblem]:

@@ -45,6 +45,23 @@ class WheelSource:
 
 
 @dataclass(frozen=True)
+class AzureFacts:
+    """What is known of a model in Azure's serverless service.
+
+    Args:
+        tuned_in: regions whose projects can tune it.
+        deployed_in: regions where a tuned one can be deployed.
+        retired: day on which the service gave it up (ISO date), or empty.
+        successor: the entry that follows it there, or empty.
+    """
+
+    tuned_in: tuple[str, ...]
+    deployed_in: tuple[str, ...]
+    retired: str = ""
+    successor: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """One model.
 
@@ -62,6 +79,7 @@ class Entry:
         turn_end: the token that ends a turn in its chat template.
         sources: where it can come from, tried in this order after the local cache.
         revision: the hub commit to take, or None for the newest.
+        azure: where Azure tunes it, or None where it has never done so.
     """
 
     id: str
@@ -77,6 +95,7 @@ class Entry:
     turn_end: str
     sources: tuple[HubSource | WheelSource, ...]
     revision: str | None = None
+    azure: AzureFacts | None = None
 
 
 @cache
@@ -109,6 +128,12 @@ def by_hub_id(hub_id: str) -> Entry | None:
     return next((entry for entry in entries() if entry.hub_id.lower() == wanted), None)
 
 
+def by_registry_id(registry_id: str) -> Entry | None:
+    """The entry of an id in Azure's registry, with or without a version, or None."""
+    wanted = registry_id.partition("/versions/")[0].lower()
+    return next((entry for entry in entries() if (entry.registry_id or "").lower() == wanted), None)
+
+
 def nearest(model_id: str, count: int = 3) -> tuple[str, ...]:
     """Up to `count` ids that look like this one, the most alike first; empty when none does."""
     import difflib
@@ -120,8 +145,13 @@ def nearest(model_id: str, count: int = 3) -> tuple[str, ...]:
 def _entry(record: dict[str, Any]) -> Entry:
     fields = dict(record)
     sources = tuple(_source(source) for source in fields.pop("sources"))
-    chat = fields.pop("chat")
-    return Entry(sources=sources, turn_end=chat["turn_end"], **fields)
+    chat, azure = fields.pop("chat"), fields.pop("azure", None)
+    facts = _azure(**azure) if azure else None
+    return Entry(sources=sources, turn_end=chat["turn_end"], azure=facts, **fields)
+
+
+def _azure(tuned_in: list[str], deployed_in: list[str], retired: str = "", successor: str = "") -> AzureFacts:
+    return AzureFacts(tuple(tuned_in), tuple(deployed_in), retired, successor)
 
 
 def _source(record: dict[str, Any]) -> HubSource | WheelSource:

@@ -250,6 +250,10 @@ class RunDirectory:
             _remove_folder(checkpoint.path)
         return [checkpoint.step for checkpoint in removed]
 
+    def remove_checkpoint(self, step: int) -> None:
+        """Remove a checkpoint for good."""
+        _remove_folder(self.checkpoints_dir / f"step-{step}")
+
     # The model
 
     def partial_model(self) -> Path:

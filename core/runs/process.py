@@ -186,20 +186,9 @@ def spawn(run: RunDirectory, command: tuple[str, ...] | None = None) -> Worker:
         RunError: the worker's process can't be started.
     """
     launched, size = time.time(), journal_bytes(run)
-    words = (*_scope(), *(command or WORKER_COMMAND), str(run.path))
     try:
-        descriptor = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "ab") as log:
-            launcher = subprocess.run(
-                ("/bin/sh", "-c", _LAUNCH, "finetui", *words),
-                cwd=run.path,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-                check=True,
-            )
-        worker = Worker(Identity.of(int(launcher.stdout)), size, launched)
+        identity = detach((*(command or WORKER_COMMAND), str(run.path)), run.path, run.log_path)
+        worker = Worker(identity, size, launched)
         write_worker(run, worker)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise RunError(
@@ -208,6 +197,31 @@ def spawn(run: RunDirectory, command: tuple[str, ...] | None = None) -> Worker:
             f"Free what is missing (disk, processes, memory), then `finetui resume {run.id}`.",
         ) from error
     return worker
+
+
+def detach(command: tuple[str, ...], folder: Path, log_path: Path) -> Identity:
+    """Start a process that outlives this one, its terminal and, where possible, its login session.
+
+    Args:
+        command: its words.
+        folder: its working directory.
+        log_path: what it prints is appended there; made with mode 0600.
+
+    Raises:
+        OSError, ValueError, SubprocessError: it can't be started.
+    """
+    descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "ab") as log:
+        launcher = subprocess.run(
+            ("/bin/sh", "-c", _LAUNCH, "finetui", *_scope(), *command),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+            check=True,
+        )
+    return Identity.of(int(launcher.stdout))
 
 
 def _scope() -> tuple[str, ...]:

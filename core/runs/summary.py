@@ -149,12 +149,14 @@ def _begin(run: RunSummary) -> None:
 
 def _step(run: RunSummary, event: Step) -> None:
     _begin(run)
-    run.step, run.epoch = event.step, event.epoch
+    run.step = event.step
+    run.epoch = run.epoch if event.epoch is None else event.epoch
     run.loss = event.loss
-    run.tokens_per_s, run.memory_bytes = event.tokens_per_s, event.memory_bytes
-    run.train_s += event.duration_s
-    run.recent_s.append(event.duration_s)
-    del run.recent_s[:-RECENT_STEPS]
+    run.tokens_per_s, run.memory_bytes = event.tokens_per_s or 0.0, event.memory_bytes or 0
+    if event.duration_s is not None:
+        run.train_s += event.duration_s
+        run.recent_s.append(event.duration_s)
+        del run.recent_s[:-RECENT_STEPS]
 
 
 def _evaluated(run: RunSummary, event: Evaluated) -> None:

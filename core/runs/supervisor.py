@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import shutil
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import paths
-from core.runs import control, locks, process
+from core.runs import control, locks, needs, process
 from core.runs.directory import RunDirectory, RunError, checked_name
 from core.runs.endings import without_work
 from core.runs.journal import Journal
@@ -31,11 +30,10 @@ if TYPE_CHECKING:
     from core.recipe import Recipe
 
 __all__ = [
-    "RunError", "RunRow", "ask", "delete", "get", "list_runs", "log_tail", "notices", "pause", "purge", "rebuild",
+    "RunError", "RunRow", "ask", "changing", "delete", "get", "list_runs", "log_tail", "notices", "pause", "rebuild",
     "rename", "restore", "resume", "stop", "submit", "survival_risks", "wait",
 ]  # fmt: skip
 
-TRASH_S = 30 * 24 * 3600.0
 LOCK_TIMEOUT_S = 20.0
 EXIT_TIMEOUT_S = 20.0
 WAIT_POLL_S = 0.2
@@ -116,7 +114,7 @@ def stop(ref: str) -> RunRow:
     Raises:
         RunError: it has ended or is stopping already.
     """
-    with _changing(ref) as row:
+    with changing(ref) as row:
         run = RunDirectory(row.directory)
         if row.state == "stopping":
             raise RunError(
@@ -124,7 +122,9 @@ def stop(ref: str) -> RunRow:
             )
         if row.state in ("stopped", "finished", "failed"):
             raise _over(row)
-        if row.state in ("paused", "lost"):
+        if row.state in ("paused", "lost") and row.backend == "azure":
+            _cancel_remote(run, row)
+        elif row.state in ("paused", "lost"):
             _mark_stopped(run, row)
         else:
             control.send(run.control_dir, "stop")
@@ -137,13 +137,19 @@ def pause(ref: str) -> RunRow:
     Raises:
         RunError: it is pausing, paused, stopping, lost or over.
     """
-    with _changing(ref) as row:
+    with changing(ref) as row:
         run = RunDirectory(row.directory)
         watch, go_on = (
             f"`finetui watch {row.id}` shows when it is done.",
             f"`finetui resume {row.id}` goes on.",
         )
         match row.state:
+            case _ if row.backend == "azure" and row.active:
+                raise RunError(
+                    f"{row.name} can't be paused.",
+                    "A job in Azure trains on to its end.",
+                    f"`finetui stop {row.id}` cancels it.",
+                )
             case "pausing":
                 raise RunError(f"{row.name} is pausing already.", "It ends after its present step.", watch)
             case "paused":
@@ -164,7 +170,7 @@ def resume(ref: str) -> RunRow:
     Raises:
         RunError: it has a worker, or is finished; or the worker can't be started.
     """
-    with _changing(ref) as row:
+    with changing(ref) as row:
         run = RunDirectory(row.directory)
         if row.active:
             raise RunError(
@@ -204,19 +210,19 @@ def rename(ref: str, name: str) -> RunRow:
         RunError: the name can't be used.
     """
     title = checked_name(name)
-    with _changing(ref) as row:
+    with changing(ref) as row:
         run = RunDirectory(row.directory)
         run.write_meta(replace(run.meta, name=title))
     return _row(run)
 
 
 def delete(ref: str) -> RunRow:
-    """Move a run to the trash, where it stays for 30 days.
+    """Move a run to the trash, where it stays for 30 days; `core.runs.trash` empties it.
 
     Raises:
-        RunError: its worker lives.
+        RunError: its worker lives, a deployment serves it, or a run that is starting needs it.
     """
-    with _changing(ref) as row:
+    with changing(ref) as row:
         run = RunDirectory(row.directory)
         if row.active:
             raise RunError(
@@ -224,6 +230,8 @@ def delete(ref: str) -> RunRow:
                 "A worker is writing to it.",
                 f"`finetui stop {row.id}` first; that keeps a checkpoint and the model.",
             )
+        needs.refuse_served(run, row.name)
+        needs.refuse_awaited(run, row.name, lambda other: _row(other).active)
         _await_exit(run, row)
         run.write_meta(replace(run.meta, trashed_at=time.time()))
         moved = _move(run, paths.trash_dir())
@@ -238,22 +246,10 @@ def restore(ref: str) -> RunRow:
     """
     row = get(ref, trash=True)
     run = RunDirectory(row.directory)
-    with _locked(run):
+    with locked(run):
         moved = _move(run, paths.runs_dir())
         moved.write_meta(replace(moved.meta, trashed_at=0.0))
     return _row(moved)
-
-
-def purge(older_than_s: float = TRASH_S) -> list[str]:
-    """Remove for good what has been in the trash for longer; returns the ids removed."""
-    removed = []
-    for row in list_runs(trash=True):
-        if time.time() - row.trashed_at >= older_than_s:
-            shutil.rmtree(row.directory)
-            removed.append(row.id)
-    with _store() as store:
-        store.refresh()
-    return removed
 
 
 def rebuild() -> list[RunRow]:
@@ -309,15 +305,27 @@ def _row(run: RunDirectory, locked: bool = False) -> RunRow:
 
 
 @contextlib.contextmanager
-def _changing(ref: str) -> Iterator[RunRow]:
-    """The run's row as it is while its change lock is held."""
+def changing(ref: str) -> Iterator[RunRow]:
+    """The run's row as it is while its change lock is held; e.g. to write down that a deployment serves it.
+
+    Raises:
+        RunError: there is no such run, or another finetui changes it.
+    """
     run = RunDirectory(get(ref).directory)
-    with _locked(run):
+    with locked(run):
         yield _row(run, locked=True)
 
 
-def _locked(run: RunDirectory) -> locks.Lock:
-    lock = locks.take(run.change_lock_path, LOCK_TIMEOUT_S) if run.path.is_dir() else None
+def locked(run: RunDirectory) -> locks.Lock:
+    """The run's change lock: while it is held nobody starts, renames, moves or removes the run.
+
+    Raises:
+        RunError: another holds it, or the run is gone.
+    """
+    try:
+        lock = locks.take(run.change_lock_path, LOCK_TIMEOUT_S)
+    except FileNotFoundError:  # deleted, or moved to the trash or back
+        lock = None
     if lock is None:
         raise RunError(f"{run.id} is being changed by another finetui.", "", "Try again in a moment.")
     return lock
@@ -326,6 +334,14 @@ def _locked(run: RunDirectory) -> locks.Lock:
 def _over(row: RunRow) -> RunError:
     return RunError(f"{row.name} is over: it is {row.state}.", "", f"`finetui resume {row.id}` goes on with it."
                     if row.state != "finished" else f"`finetui chat {row.id}` talks to its model.")  # fmt: skip
+
+
+def _cancel_remote(run: RunDirectory, row: RunRow) -> None:
+    """Nobody watches the run's job, but it may go on: a new worker cancels it."""
+    _await_exit(run, row)
+    control.clear(run.control_dir)
+    control.send(run.control_dir, "stop")
+    process.spawn(run)
 
 
 def _mark_stopped(run: RunDirectory, row: RunRow) -> None:

@@ -171,9 +171,8 @@ class _Session:
         return _last_event(outcome, time.time() - began)
 
     def _wait(self, chosen: tuple[str, ...], handle: RunHandle) -> bool:
-        """Get the devices, one after the other; False when a stop or a pause came first."""
-        if not chosen:
-            return not handle.ending()
+        """Get the devices, one after the other; False when a stop or a pause came first. A remote backend needs none,
+        and may have a job to cancel."""
         for device in dict.fromkeys(chosen):
             lock = queue.acquire(
                 device,

@@ -68,7 +68,11 @@ def check(call: Call, access: str) -> None:
     group = call.names.get("g")
     if group and (subscription, group.lower()) not in call.azure.state.groups:
         raise Refusal(404, "ResourceGroupNotFound", f"Resource group '{group}' could not be found.")
-    writes = call.method in WRITES and f"/providers/{LEARNING}/".lower() in call.path.lower()
+    path = call.path.lower()
+    # Registering a provider is ARM's own doing: the provider need not be registered for it.
+    writes = (
+        call.method in WRITES and f"/providers/{LEARNING}/".lower() in path and not path.endswith("/register")
+    )
     if writes and call.azure.state.provider(subscription, LEARNING) != "Registered":
         raise unregistered(LEARNING)
 

@@ -12,7 +12,8 @@ from tui.app import MODE_NAMES, FinetuiApp
 from tui.screens.base import ModeScreen
 from tui.widgets.footer import NARROW_VERBS, RIGHT, fitting
 
-SCREENS = (*MODE_NAMES, "evaluation")
+AZURE = ("azure", "azure_models", "azure_endpoints", "azure_sweep")
+SCREENS = (*MODE_NAMES, "evaluation", "compare", "clean", "deployments", "judge", *AZURE)
 """The modes, and the pages over them."""
 
 
@@ -21,7 +22,7 @@ def keys(action: Action) -> list[str]:
 
 
 def screen_class(mode: str) -> type[ModeScreen]:
-    cls = getattr(importlib.import_module(f"tui.screens.{mode}"), f"{mode.title()}Screen")
+    cls = getattr(importlib.import_module(f"tui.screens.{mode}"), f"{mode.title().replace('_', '')}Screen")
     assert issubclass(cls, ModeScreen)
     return cls
 

@@ -265,5 +265,8 @@ def test_pictures(
     async def ready(pilot: Pilot[Any]) -> None:
         await go_to(pilot, "failed-phi")
         await shown(pilot, "CUDA out of memory")
+        await until(
+            pilot, lambda: any(item.head == "data    " for item in screen_of(pilot).details.paragraphs)
+        )
 
     assert snap_compare(FinetuiApp(), terminal_size=size, run_before=ready)

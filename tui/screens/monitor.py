@@ -21,7 +21,7 @@ from core.runs.summary import ACTIVE, ENDED
 from tui.actions import bindings
 from tui.evaluating import Evaluations
 from tui.format import count, one_line, size
-from tui.screens.monitor_actions import MonitorActions
+from tui.screens.monitor_azure import NO_SAMPLES, MonitorAzure
 from tui.watch import Watch, sample_paragraphs
 from tui.widgets.chart import Chart
 from tui.widgets.log import LogView
@@ -48,7 +48,7 @@ NO_RUN = (
 )
 
 
-class MonitorScreen(MonitorActions):
+class MonitorScreen(MonitorAzure):
     """Progress, charts, log and sample replies of one run."""
 
     MODE = "monitor"
@@ -70,7 +70,7 @@ class MonitorScreen(MonitorActions):
         self.log_view = LogView(empty="Waiting for the run's first words.", id="log")
         self.samples = TextPane(
             "Sample replies",
-            "None yet: they come with each evaluation; a asks for one now.",
+            NO_SAMPLES,
             follow=False,
             id="samples",
         )
@@ -85,6 +85,8 @@ class MonitorScreen(MonitorActions):
         yield Static(NO_RUN, id="empty", markup=False)
         with Vertical(id="run"):
             yield self.progress
+            yield self.job_line
+            yield self.sign_in
             yield self.problem
             with Container(id="charts"):
                 yield from self.charts.values()
@@ -243,6 +245,7 @@ class MonitorScreen(MonitorActions):
         if not row.active:
             self._stop()
         self.context = row.name
+        self.show_remote()
         self._say()
         if before.state != row.state:
             self.refresh_bindings()
@@ -268,6 +271,7 @@ class MonitorScreen(MonitorActions):
             if chart.display:
                 chart.draw()
         self.samples.set_paragraphs(sample_paragraphs(self.story.samples.values()))
+        self.show_remote()
         self._say()
 
     def _say(self) -> None:
@@ -285,7 +289,7 @@ class MonitorScreen(MonitorActions):
             Progress(
                 state=state,
                 name=self.row.name,
-                about=f"{self.row.model}{f' on {device}' if device else ''}{memory}",
+                about=f"{self.about(self.row, device)}{memory}",
                 phase=phase or state,
                 done=summary.step,
                 total=summary.total_steps,

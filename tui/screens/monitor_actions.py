@@ -37,6 +37,10 @@ class MonitorActions(RunActions):
     samples: TextPane
     evaluations: Evaluations
 
+    def remote_lines(self) -> list[str]:
+        """What is known of the run elsewhere."""
+        raise NotImplementedError
+
     def lay_out(self, width: int, height: int) -> None:
         """Lay the panes out for a size."""
         raise NotImplementedError
@@ -162,6 +166,7 @@ class MonitorActions(RunActions):
             f"training loss {loss(summary.loss)}",
             f"evaluation loss {loss(summary.eval_loss)}  best {loss(summary.best_eval_loss)}"
             f" at step {count(summary.best_eval_step)}  base {loss(summary.base_eval_loss)}",
+            *self.remote_lines(),
         ]
         self.finetui.copy("\n".join(lines))
 

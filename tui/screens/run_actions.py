@@ -87,7 +87,7 @@ class RunActions(ModeScreen):
             case "stop":
                 return row.active or row.state in ("paused", "lost")
             case "pause" | "checkpoint" | "sample" | "change":
-                return row.active
+                return row.active and row.backend != "azure"  # a job there can only be cancelled
             case "resume":
                 return not row.active and row.state != "finished"
             case "chat" | "export":
@@ -96,13 +96,19 @@ class RunActions(ModeScreen):
 
 
 def has_model(row: RunRow) -> bool:
-    """Whether there is something trained to talk to."""
-    return bool(row.summary.model or row.summary.last_checkpoint)
+    """Whether there is something trained on this machine to talk to."""
+    return row.backend != "azure" and bool(row.summary.model or row.summary.last_checkpoint)
 
 
 def _stop_question(row: RunRow) -> tuple[str, str, str]:
     """Question, what is kept and lost, and the words of the answer."""
     name = one_line(row.name)
+    if row.backend == "azure":
+        return (
+            f"Cancel {name} in Azure?",
+            "What it has trained so far is not kept, what it has used is charged. Resuming it sends a new job.",
+            "Cancel it",
+        )
     if row.state in ("paused", "lost"):
         kept = f"Its checkpoint of step {count(row.summary.last_checkpoint_step)} is kept."
         if not row.summary.last_checkpoint:

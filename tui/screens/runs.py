@@ -14,9 +14,10 @@ from textual.widgets import Input, Static
 
 from tui import rundetails
 from tui.actions import bindings
-from tui.format import one_line, size
+from tui.format import one_line
 from tui.screens.run_actions import has_model
-from tui.screens.runs_export import RunExports
+from tui.screens.runs_compare import RunMarks
+from tui.screens.runs_deploy import RunDeploys, can_deploy
 from tui.widgets.field import Field
 from tui.widgets.runtable import RunTable
 from tui.widgets.textpane import TextPane
@@ -33,16 +34,17 @@ NO_RUNS = (
 )
 NO_TRASH = "The trash is empty.\n\nDeleted runs stay here for 30 days.   t goes back to the runs."
 NO_MATCH = "No run contains all of these words.\n\n/ changes them, esc takes them away."
-IN_TRASH = frozenset({"open", "undo", "trash", "filter", "copy"})
+IN_TRASH = frozenset({"open", "undo", "trash", "filter", "copy", "clean"})
 
 
-class RunsScreen(RunExports):
+class RunsScreen(RunMarks, RunDeploys):
     """All runs, newest first, and what there is to know of the chosen one."""
 
     MODE = "runs"
     HELP = (
         "All runs with their state. A run is a process of its own: it goes on when finetui is closed. Deleted runs "
-        "can be brought back for 30 days. The filter takes words: each must occur in name, state, model or device."
+        "can be brought back for 30 days. The filter takes words: each must occur in name, state, model or device. "
+        "space marks runs, v puts those marked side by side."
     )
     HOME = "#runs"
     CSS_PATH = "runs.tcss"
@@ -56,7 +58,6 @@ class RunsScreen(RunExports):
         self.empty = Static("", id="empty", markup=False)
         self.table = RunTable(id="runs")
         self.details = TextPane("", follow=False, id="details")
-        self._deleted: list[str] = []
         self._keys_for: tuple[object, ...] | None = None
         self._timer: Timer | None = None
 
@@ -69,6 +70,7 @@ class RunsScreen(RunExports):
     # -- the rows
 
     def on_screen_resume(self, event: events.ScreenResume) -> None:
+        self.forget_lineages()
         self._refresh()
 
     def on_screen_suspend(self, event: events.ScreenSuspend) -> None:
@@ -88,7 +90,9 @@ class RunsScreen(RunExports):
             self.notify(text, severity="warning")
         if trash != self.in_trash:
             return
-        self.rows = rows
+        first, self.rows = self.rows is None, rows
+        if first:
+            self.sweep_trash()
         self._set_timer(self.is_current and any(row.active for row in rows))
         self._show()
 
@@ -111,8 +115,12 @@ class RunsScreen(RunExports):
         rows = self._filtered()
         title = f"{'Trash' if self.in_trash else 'Runs'}  {len(rows)}"
         title += f" of {len(self.rows)}" if len(rows) != len(self.rows) else ""
+        title += f"   {self.marks_in_words()}" if self.marks else ""
         title += f"   {self.exporting}" if self.exporting else ""
+        title += f"   {self.deploying}" if self.deploying else ""
         self.table.show(rows, title, now(), self.in_trash)
+        if not self.in_trash:
+            self.keep_marks({row.id for row in self.rows})
         words = self.filter_field.value
         empty = NO_MATCH if words and self.rows else NO_TRASH if self.in_trash else NO_RUNS
         if not rows:
@@ -125,13 +133,23 @@ class RunsScreen(RunExports):
     def exporting_changed(self) -> None:
         self._show()
 
+    def deploying_changed(self) -> None:
+        self._show()
+
+    def marks_changed(self) -> None:
+        self._show()
+
+    def lineage_known(self) -> None:
+        self._show_details()
+
     def _show_details(self) -> None:
         pane, row = self.details, self.chosen()
         if row is not None:
             pane.title = rundetails.title(row)
-            pane.set_paragraphs(rundetails.details(row, now(), has_model(row)))
+            lines = rundetails.details(row, now(), self.lineage_of(row))
+            pane.set_paragraphs([*lines, rundetails.keys(row, has_model(row))])
             pane.show_titles()
-        about = (row.id, row.state, has_model(row)) if row is not None else ()
+        about = (row.id, row.state, has_model(row), len(self.marks)) if row is not None else ()
         if about != self._keys_for:
             self._keys_for = about
             self.refresh_bindings()
@@ -155,8 +173,13 @@ class RunsScreen(RunExports):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("stop", "pause", "resume", "chat", "open", "rename", "delete", "copy", "export"):
             return (not self.in_trash or action in IN_TRASH) and self.possible(action)
-        if action == "new":
+        if action in ("new", "deployments"):
             return not self.in_trash
+        if action == "deploy":
+            row = self.chosen()
+            return bool(self.deploying) or (not self.in_trash and row is not None and can_deploy(row))
+        if action in ("mark", "compare"):
+            return not self.in_trash and self.chosen() is not None
         return super().check_action(action, parameters)
 
     @on(RunTable.Chosen)
@@ -219,60 +242,9 @@ class RunsScreen(RunExports):
         if renamed is not None:
             self.changed(renamed)
 
-    @work(group="change")
-    async def action_delete(self) -> None:
-        from core.runs import supervisor
-        from tui.widgets.dialogs import Confirm
-
-        row = self.chosen()
-        if row is None:
-            return
-        if row.active:  # refused, and the refusal says what to do
-            await self.attempt(supervisor.delete, row.id)
-            return
-        taken = await self.attempt(_folder_bytes, row)
-        goes = "its model, checkpoints, log and figures" if has_model(row) else "its log and figures"
-        question = Confirm(
-            f"Delete {one_line(row.name)}?",
-            f"It goes to the trash with {goes} ({size(taken or 0)}) and can be brought back for 30 days (u).",
-            "Delete",
-        )
-        if await self.app.push_screen_wait(question):
-            gone = await self.attempt(supervisor.delete, row.id)
-            if gone is not None:
-                self._deleted.append(gone.id)
-                self.notify(f"{row.name} is in the trash. u brings it back.")
-                self.changed(gone)
-
-    def action_undo(self) -> None:
-        row = self.chosen()
-        if self.in_trash:
-            if row is not None:
-                self._restore(row.id)
-        elif self._deleted:
-            self._restore(self._deleted[-1])
-        else:
-            self.notify("Nothing was deleted since finetui was opened. t shows the trash.")
-
-    @work(group="change")
-    async def _restore(self, run_id: str) -> None:
-        from core.runs import supervisor
-
-        row = await self.attempt(supervisor.restore, run_id)
-        if row is not None:
-            if run_id in self._deleted:
-                self._deleted.remove(run_id)
-            self.notify(f"{row.name} is back.")
-            self.changed(row)
-
 
 def _haystack(row: RunRow) -> str:
     from tui.states import state_of
 
     words = (row.name, row.id, row.state, state_of(row.state).word, row.model, row.device, row.backend)
     return " ".join(words).lower()
-
-
-def _folder_bytes(row: RunRow) -> int:
-    """What the run's directory takes on the disk."""
-    return sum(path.lstat().st_size for path in row.directory.rglob("*") if not path.is_dir())

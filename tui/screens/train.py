@@ -16,7 +16,7 @@ from textual.widgets import Static
 
 from tui.actions import bindings
 from tui.format import visible
-from tui.screens.train_actions import TrainActions
+from tui.screens.train_azure import TrainAzure
 from tui.widgets.form import Form, Line
 from tui.widgets.reading import Paragraph, ReadingPane
 
@@ -33,7 +33,7 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 PATH_FIELDS = ("data", "validation", "chat_template")
 
 
-class TrainScreen(TrainActions):
+class TrainScreen(TrainAzure):
     """The form of a run."""
 
     MODE = "train"
@@ -136,13 +136,16 @@ class TrainScreen(TrainActions):
 
         return field(self._form.current)
 
+    def form_changed(self) -> None:
+        self._changed()
+
     @work(exclusive=True, group="show")
     async def _changed(self) -> None:
         await self._show()
 
     async def _show(self) -> None:
         from core.recipe import fields
-        from tui.train_form import expectation, source_notes, to_text
+        from tui.train_form import default_words, expectation, source_notes, to_text
 
         assert self.form is not None
         values, problems = self.form.values, self.form.problems()
@@ -150,9 +153,9 @@ class TrainScreen(TrainActions):
         lines = [
             Line(
                 field.name, field.group, field.name.replace("_", " "), to_text(field, values.get(field.name)),
-                field.default_text,
+                default_words(field, self.on_azure),
                 expectation(field, problems[field.name]) if field.name in problems else "",
-                self._note(field.name) or (source_notes(values.get("data")) if field.name == "data" else ""),
+                self._note(field) or (source_notes(values.get("data")) if field.name == "data" else ""),
             )
             for field in self._fields()
         ]  # fmt: skip
@@ -165,9 +168,10 @@ class TrainScreen(TrainActions):
         self.refresh_bindings()
         self._ask_for_plan()
 
-    def _note(self, name: str) -> str:
-        assert self.form is not None
-        return "Azure: not set up yet" if (name, self.form.values.get(name)) == ("backend", "azure") else ""
+    def _note(self, field: FieldInfo) -> str:
+        if not self.on_azure:
+            return ""
+        return self.azure_note() if field.name == "backend" else "" if field.azure else "Azure has none"
 
     def on_form_moved(self) -> None:
         self._show_about()
@@ -209,9 +213,11 @@ class TrainScreen(TrainActions):
 
         assert self.form is not None
         asked = self._asked
-        self._take_plan(asked, await plan(self._client(), dict(self.form.values), self.styles_of_text))
+        values = dict(self.form.values)
+        async for lines in plan(self.planner(), values, self.styles_of_text, self.desk.prices):
+            self._take_plan(asked, lines)
 
-    def _client(self) -> PipeClient:
+    def planner(self) -> PipeClient:
         """The planner process, started with the first question."""
         from tui.planning import make_client
 
@@ -221,6 +227,7 @@ class TrainScreen(TrainActions):
 
     async def on_unmount(self) -> None:
         await self.stop_measuring()
+        await self.close_desk()
         if self._planner is not None:
             await self._planner.close()
 
@@ -252,6 +259,8 @@ class TrainScreen(TrainActions):
             return False
         if action == "undo":
             return self.form.can_undo
+        if action == "time":
+            return not self.on_azure
         if action == "reset":
             return self._form.current in self.form.values
         return True
@@ -337,7 +346,9 @@ class TrainScreen(TrainActions):
         from tui.planning import checked_recipe, submit
 
         try:
-            recipe = await checked_recipe(self._client(), values)
+            recipe = await checked_recipe(self.planner(), values)
+            if self.on_azure and not await self.may_spend(recipe):
+                return
             run_id = await asyncio.to_thread(submit, recipe)
         except FinetuiError as error:
             self.finetui.show_error(error)
@@ -346,6 +357,6 @@ class TrainScreen(TrainActions):
 
 
 OWN = frozenset(
-    ("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks", "time")
+    ("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks", "time", "azure")
 )
 """Actions that need the form to be there."""

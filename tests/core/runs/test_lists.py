@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core import paths
-from core.runs import supervisor
+from core.runs import supervisor, trash
 from core.runs.directory import RunDirectory, RunError
 from tests.core.runs.support import make_recipe, reach, submit
 
@@ -29,11 +29,11 @@ def test_trash_and_back(tmp_path: Path) -> None:
     assert supervisor.list_runs(trash=True) == []
 
 
-def test_purge_takes_what_is_old_enough(tmp_path: Path) -> None:
+def test_a_sweep_takes_what_is_old_enough(tmp_path: Path) -> None:
     row = reach(submit(tmp_path, max_steps=1), "finished")
     supervisor.delete(row.id)
-    assert supervisor.purge() == []
-    assert supervisor.purge(older_than_s=0.0) == [row.id]
+    assert trash.sweep() == {}
+    assert list(trash.sweep(older_than_s=0.0)) == [row.id]
     assert supervisor.list_runs(trash=True) == []
     assert list(paths.trash_dir().iterdir()) == []
 

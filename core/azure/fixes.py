@@ -1,0 +1,147 @@
+"""What the checklist offers to do: register a resource provider, make a resource group, make a hub and a project."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+from core.azure import account as accounts
+from core.azure.clients import Azure, poll_s, text
+from core.azure.data import TAG
+from core.azure.faults import AzureError, asking
+from core.azure.readiness import PROVIDERS
+
+REGISTER_S = 15 * 60.0
+GROUP = re.compile(r"[\w.()-]{0,89}[\w()-]")
+WORKSPACE = re.compile(r"[a-zA-Z0-9][\w-]{2,32}")
+OWN = {TAG: "-"}
+"""On what finetui makes for no run in particular."""
+
+
+def register(azure: Azure, namespace: str) -> Iterator[str]:
+    """Register a resource provider; yields its state until it is registered.
+
+    Raises:
+        AzureError: it is none of those needed, Azure refuses, or it takes longer than a quarter of an hour.
+    """
+    if namespace not in PROVIDERS:
+        raise AzureError(f"{namespace} is not needed.", "", f"Those needed are {', '.join(PROVIDERS)}.")
+    with asking(f"The registration of {namespace}"):
+        azure.resources.providers.register(namespace)
+        end = time.monotonic() + REGISTER_S
+        while time.monotonic() < end:
+            state = text(azure.resources.providers.get(namespace).registration_state)
+            yield state
+            if state == "Registered":
+                return
+            time.sleep(min(poll_s(), 5.0))
+    raise AzureError(
+        f"{namespace} is still not registered.",
+        "It goes on in Azure.",
+        "`finetui azure check` looks again later.",
+    )
+
+
+def create_group(azure: Azure, name: str, region: str) -> accounts.Account:
+    """Make a resource group and choose it; one that is there is chosen as it is.
+
+    Raises:
+        AzureError: the name can't be used, or Azure refuses.
+    """
+    if not GROUP.fullmatch(name):
+        raise AzureError(
+            f"A resource group can't be called {name!r}.",
+            "Use up to 90 letters, digits and . _ - ( ).",
+            "Choose another.",
+        )
+    if not region:
+        raise AzureError("A resource group needs its region.", "", "Name one, e.g. eastus2.")
+    with asking(f"The resource group {name}"):
+        if not azure.resources.resource_groups.check_existence(name):
+            azure.resources.resource_groups.create_or_update(name, {"location": region, "tags": OWN})
+    return _choose(azure, resource_group=name)
+
+
+def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterator[str]:
+    """Make a hub, where there is none of the name, and a project in it, and choose the project.
+
+    Azure makes a storage account and a key vault with the hub. AI Search and connected AI services are not needed for
+    fine-tuning and are not made.
+
+    Raises:
+        AzureError: a name can't be used, what is there doesn't fit, or Azure refuses.
+    """
+    from azure.ai.ml.entities import Hub, Project
+
+    for name in (hub, project):
+        if not WORKSPACE.fullmatch(name):
+            raise AzureError(
+                f"A hub or project can't be called {name!r}.",
+                "A name has 3 to 33 letters, digits, - and _, and begins with a letter or digit.",
+                "Choose another name.",
+            )
+    there = _kind(azure, hub)
+    if there not in ("", "hub"):
+        raise AzureError(
+            f"{hub} is there, and it is no hub but a {there}.", "", "Choose another name for the hub."
+        )
+    if not there:
+        yield f"Azure makes the hub {hub}: some minutes"
+        with asking(f"The hub {hub}"):
+            azure.in_group().workspaces.begin_create(Hub(name=hub, location=region, tags=dict(OWN))).result()
+    held = _kind(azure, project)
+    if held not in ("", "project"):
+        raise AzureError(
+            f"{project} is there, and it is a {held}.", "", "Choose another name for the project."
+        )
+    if not held:
+        yield f"Azure makes the project {project}"
+        hub_id = azure.account.workspace.rpartition("/")[0] + f"/{hub}"
+        with asking(f"The project {project}"):
+            made = Project(name=project, hub_id=hub_id, location=region, tags=dict(OWN))
+            azure.in_group().workspaces.begin_create(made).result()
+    with asking(f"The project {project}"):
+        where = str(azure.in_group().workspaces.get(project).location)
+    _choose(azure, project=project, region=where)
+    yield f"{project} is chosen"
+
+
+def _kind(azure: Azure, name: str) -> str:
+    """What a workspace of the group is (`hub`, `project`, `default`), or empty when there is none."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with asking(name):
+        try:
+            found = azure.in_group().workspaces.get(name)
+        except ResourceNotFoundError:
+            return ""
+    return str(found._kind or "default").lower()
+
+
+def _choose(azure: Azure, **values: str) -> accounts.Account:
+    """Keep a choice, for these clients too."""
+    azure.account = azure.account.changed(**values)
+    accounts.save(azure.account)
+    azure.forget()
+    return azure.account
+
+
+def fixed(azure: Azure, action: str, name: str, hub: str, region: str) -> Iterator[str]:
+    """Do what a line of the checklist offers; yields what happens.
+
+    Raises:
+        AzureError: it can't be done.
+    """
+    verb, _, what = action.partition(" ")
+    match verb:
+        case "register":
+            yield from register(azure, what)
+        case "create_group":
+            create_group(azure, name or azure.account.resource_group, region or azure.account.region)
+            yield f"{azure.account.resource_group} is there and chosen"
+        case "create_project":
+            project = name or azure.account.project
+            yield from create_project(azure, hub or f"{project}-hub", project, region or azure.account.region)
+        case _:
+            raise AzureError(f"{action!r} can't be done here.", "", "`finetui azure login` chooses.")

@@ -1,0 +1,167 @@
+"""Everything finetui has made in a project, what it costs, and its deletion in an order that Azure accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from core.azure import choices, data, endpoints, jobs, prices, tuned
+from core.azure.clients import Azure
+from core.azure.faults import AzureError
+
+Kind = Literal["endpoint", "model", "data", "job", "project", "hub"]
+ORDER: tuple[Kind, ...] = get_args(Kind)
+"""An endpoint before the model it serves; a job after them, since it names them all."""
+OTHERS_TOO = "It may hold what others have made: delete it in the Azure portal."
+STORED = "its gigabytes in the project's storage: mostly cents a month"
+
+
+@dataclass(frozen=True)
+class Thing:
+    """Something finetui made.
+
+    Args:
+        kind: endpoint, model, data, job, project or hub.
+        name: its name; of a model and of data with `:version`.
+        run: the finetui run it belongs to, or empty.
+        state: of an endpoint or a job.
+        cost: what it costs, in words.
+        per_hour: what it costs by the hour; None: nothing, or unknown.
+        currency: of `per_hour`.
+        used_by: of a model, the endpoint that serves it.
+        created: UTC seconds, 0 for unknown.
+        stays: why it can't be deleted now; empty: it can.
+    """
+
+    kind: Kind
+    name: str
+    run: str = ""
+    state: str = ""
+    cost: str = "nothing"
+    per_hour: float | None = None
+    currency: str = "USD"
+    used_by: str = ""
+    created: float = 0.0
+    stays: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+def things(azure: Azure, currency: str = "USD") -> list[Thing]:
+    """All of it, in the order in which it can be deleted.
+
+    Raises:
+        AzureError: the project can't be asked.
+    """
+    own_jobs = [job for job in jobs.jobs(azure) if job.run]
+    outputs = {job.output: job.run for job in own_jobs if job.output}
+    models = [item for item in tuned.tuned_models(azure, outputs) if item.run]
+    held = {f"{item.name}:{item.version}": item for item in models}
+    every = endpoints.endpoints(azure)
+    serving = {item.model: item.name for item in every if item.tuned}
+    found = [
+        _endpoint(azure, item, held.get(item.model), currency)
+        for item in every
+        if item.run or item.model in held
+    ]
+    found += [
+        Thing(
+            "model",
+            name,
+            item.run,
+            cost=STORED,
+            used_by=serving.get(name, ""),
+            created=item.created,
+        )
+        for name, item in held.items()
+    ]
+    found += [
+        Thing("data", f"{item.name}:{item.version}", item.run, cost=STORED, created=item.created)
+        for item in data.assets(azure)
+    ]
+    found += [
+        Thing(
+            "job",
+            job.name,
+            job.run,
+            state=job.status,
+            created=job.created,
+            stays="" if job.ended else f"It is {job.words}: `finetui azure cancel {job.name}` first.",
+        )
+        for job in own_jobs
+    ]
+    found += [
+        Thing(
+            "hub" if item.kind.lower() == "hub" else "project",
+            item.name,
+            cost="nothing; a hub's storage and key vault by what they hold",
+            stays=OTHERS_TOO,
+        )
+        for item in choices.projects(azure, ("project", "hub"))
+        if item.own
+    ]
+    return found
+
+
+def _endpoint(azure: Azure, item: endpoints.Endpoint, model: tuned.TunedModel | None, currency: str) -> Thing:
+    quote = hosting(azure, model.base if model else "", currency)
+    per_hour = quote.cost(1) if item.billed else None
+    words = "nothing" if not item.billed else f"unknown by the hour ({quote.why})"
+    if per_hour is not None:
+        words = f"{per_hour:.2f} {quote.currency} an hour, used or not ({quote.meter})"
+    return Thing(
+        "endpoint", item.name, item.run, item.state, words, per_hour, quote.currency, created=item.created
+    )
+
+
+def hosting(azure: Azure, base: str, currency: str = "USD") -> prices.Quote:
+    """The price of an hour of an endpoint, by the base of the model it serves."""
+    name = base.partition("/models/")[2].partition("/versions/")[0]
+    if not name:
+        return prices.Quote("hosting", None, why="the base of its model is not known")
+    return prices.quotes(name, azure.account.region, currency)["hosting"]
+
+
+def delete(azure: Azure, chosen: Iterable[Thing]) -> Iterator[tuple[Thing, AzureError | None]]:
+    """Delete things one by one, endpoints first; yields each with what stood against it, or None.
+
+    One that can't be deleted doesn't keep the others, but the job of its run: a job is what tells whose a model is.
+    """
+    kept: set[str] = set()
+    for thing in sorted(chosen, key=lambda item: ORDER.index(item.kind)):
+        try:
+            if thing.stays:
+                raise AzureError(f"{thing.name} stays.", thing.stays, "")
+            if thing.kind == "job" and thing.run in kept:
+                raise AzureError(f"{thing.name} stays.", "Something else of its run could not be deleted.", "")
+            _delete(azure, thing)
+        except AzureError as error:
+            kept.add(thing.run)
+            yield thing, error
+        else:
+            yield thing, None
+
+
+def _delete(azure: Azure, thing: Thing) -> None:
+    name, _, version = thing.name.partition(":")
+    match thing.kind:
+        case "endpoint":
+            endpoints.undeploy(azure, name)
+        case "model":
+            tuned.delete(azure, name, version, users(azure, name, version))
+        case "data":
+            data.delete(azure, name, version)
+        case "job":
+            jobs.delete(azure, name)
+
+
+def users(azure: Azure, name: str, version: str) -> list[str]:
+    """The endpoints that serve a registered model.
+
+    Raises:
+        AzureError: the project can't be asked.
+    """
+    return [item.name for item in endpoints.endpoints(azure) if item.model == f"{name}:{version}"]

@@ -1,0 +1,235 @@
+"""Azure's serverless fine-tuning as a backend: rows are uploaded, a job is sent once, and watched to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from core.azure import account as accounts
+from core.azure import data, models, rows
+from core.azure.account import Account
+from core.azure.clients import Azure
+from core.azure.faults import AzureError
+from core.azure.jobs import ENDED, Order
+from core.azure.patience import Left, Patience, Stopped, told_by
+from core.azure.record import Record, begin, read, write
+from core.azure.settings import TASKS, hyperparameters, refusals
+from core.azure.watch import Watch
+from core.backends.azure_rows import faults, files, sizes_of
+from core.backends.base import BackendError, Checked, RecipeProblem
+from core.backends.local import data_problems
+from core.data.check.azure import FEW_ROWS, MAX_FILE_BYTES
+from core.events import Starting, Status, Uploaded, Warned
+from core.recipe import Recipe
+from core.work import Estimate, Outcome, RemoteEstimate, Run, TimePlan
+
+SHOWN_ROWS = 5
+NOT_ASKED = (
+    "Azure was not asked yet whether the region tunes the model, the role is sufficient and quota is left."
+)
+
+
+class AzureBackend:
+    """Trains in a project of the account in use."""
+
+    def check(self, recipe: Recipe) -> Checked:
+        """Everything that can be known without Azure: settings, model, rows, account. Sends nothing."""
+        account = accounts.load()
+        problems = [
+            RecipeProblem("error", key, sentence, "Leave it out, or train locally.")
+            for key, sentence in refusals(recipe)
+        ]
+        problems += _model_problems(recipe, account)
+        problems += _account_problems(account)
+        if not any(item.key == "task" for item in problems):
+            problems += data_problems(recipe)
+        if any(item.key in ("task", "data", "validation") and item.severity == "error" for item in problems):
+            return Checked(tuple(problems), None)
+        sizes = sizes_of(recipe)
+        problems += _row_problems(recipe, sizes)
+        if not any(item.severity == "error" for item in problems):
+            problems.append(RecipeProblem("warning", "backend", NOT_ASKED, "`finetui azure check` asks."))
+        return Checked(tuple(problems), None, sizes)
+
+    def time(self, recipe: Recipe, sizes: Estimate) -> TimePlan:
+        """Azure doesn't say how long a job will take.
+
+        Raises:
+            BackendError: always.
+        """
+        raise BackendError(
+            "How long it takes in Azure is not known beforehand.",
+            "Azure doesn't tell, and nothing can be measured without sending a job.",
+            "`finetui runs` shows how long earlier jobs took.",
+        )
+
+    def train(self, recipe: Recipe, run: Run) -> Outcome:
+        """Upload, submit, watch; from wherever an earlier worker left off. One run has one job at a time."""
+        record = _record(recipe, run)
+        patience = Patience(Azure(record.account, told_by(run)), run)
+        try:
+            return _Life(recipe, run, patience, record).live()
+        except Stopped:
+            return Outcome("stopped", 0)
+        except Left:
+            run.emit(
+                Warned(
+                    text="This process was told to end. The job goes on in Azure.",
+                    next_step=f"`finetui resume {run.directory.name}` watches it again; `finetui azure cancel {record.job}` "
+                    "cancels it.",
+                )
+            )
+            return Outcome("paused", max(record.seen.values(), default=0))
+
+
+def _record(recipe: Recipe, run: Run) -> Record:
+    """What is known of the run in Azure; a job that has failed or was cancelled is followed by another."""
+    record = read(run.directory)
+    if record is None:
+        return write(run.directory, begin(run.directory.name, recipe.title, accounts.load()))
+    if record.status in ENDED[1:]:
+        run.emit(
+            Warned(
+                text=f"The job {record.job} is over ({record.status.lower()}): a new one starts from the beginning."
+            )
+        )
+        record = write(run.directory, record.again())
+    return record
+
+
+class _Life:
+    """One worker's part of a run's life in Azure."""
+
+    def __init__(self, recipe: Recipe, run: Run, patience: Patience, record: Record) -> None:
+        self.recipe = recipe
+        self.run = run
+        self.patience = patience
+        self.azure = patience.azure
+        self.watch = Watch(patience, run, record)
+
+    def live(self) -> Outcome:
+        """Everything that is still to be done."""
+        self.run.emit(Starting(phase="signing in to Azure"))
+        self.patience.insist(self.azure.signed_in)
+        if not self.watch.record.submitted:
+            if not self.watch.record.base:
+                self._choose_model()
+            if not self.watch.record.training:
+                self._upload()
+            self.patience.look()
+            self.run.emit(Starting(phase="submitting"))
+            self.watch.submit(self._order())
+        self.patience.job_may_exist = True
+        return self.watch.follow()
+
+    def _choose_model(self) -> None:
+        self.run.emit(Starting(phase="asking for the model"))
+        name = models.registry_id(self.recipe.model).removeprefix(models.PREFIX)
+        found = self.patience.insist(lambda: models.get(self.azure, name))
+        against = found.why_not(self.watch.record.account.region)
+        if against:
+            raise AzureError(
+                against, "", "`finetui azure models` names each model's regions.", code="model_not_here"
+            )
+        self.watch.keep(base=f"{found.id}/versions/{found.version}")
+
+    def _upload(self) -> None:
+        from core.training.inputs import freeze_files, parted
+
+        self.run.emit(Starting(phase="reading the rows"))
+        folder, task = self.run.directory / "data", self.recipe.value("task")
+        training, held_out = parted(self.recipe, freeze_files(self.recipe, folder / "sources.json"))
+        ids = {}
+        for name, side in (("train", training), ("validation", held_out)):
+            if not side:
+                continue
+            file = rows.write(side, task, folder / f"{name}.jsonl")
+            self.run.emit(Starting(phase=f"uploading {file.path.name}"))
+            asset = self.patience.insist(
+                partial(data.ensure, self.azure, file, self.watch.record.run, self._sent)
+            )
+            ids[name] = asset.id
+            if asset.uploaded:
+                self.run.emit(Uploaded(name=file.path.name, bytes=file.bytes))
+            else:
+                self.run.emit(Status(text=f"Azure has the content of {file.path.name} already"))
+        self.watch.keep(
+            training=ids["train"],
+            validation=ids.get("validation", ""),
+            rows=len(training),
+            validation_rows=len(held_out),
+        )
+
+    def _sent(self, done: int, total: int) -> None:
+        self.run.emit(Status(text="uploading", done=done, total=total, unit="bytes"))
+        self.patience.look()
+
+    def _order(self) -> Order:
+        record = self.watch.record
+        return Order(
+            name=record.job,
+            run=record.run,
+            title=self.recipe.title,
+            model=record.base,
+            task=TASKS[self.recipe.value("task")],
+            training=record.training,
+            validation=record.validation,
+            hyperparameters=hyperparameters(self.recipe),
+            output=record.output,
+        )
+
+
+def _model_problems(recipe: Recipe, account: Account) -> Iterator[RecipeProblem]:
+    try:
+        known = models.known_of(recipe.model)
+    except AzureError as error:
+        yield RecipeProblem("error", "model", error.what, error.next_step)
+        return
+    against = known.why_not(account.region)
+    if known.retired:
+        yield RecipeProblem(
+            "error", "model", against, f"Train it here (`backend: local`), or tune {known.successor}."
+        )
+    elif against:  # the registry's own tag may know better than the table
+        yield RecipeProblem(
+            "warning", "model", f"By the catalogue: {against}", "`finetui azure models` asks Azure."
+        )
+
+
+def _account_problems(account: Account) -> Iterator[RecipeProblem]:
+    if account.missing:
+        words = ", ".join(name.replace("_", " ") for name in account.missing)
+        yield RecipeProblem(
+            "error",
+            "backend",
+            f"Azure: no {words} is chosen yet.",
+            "`finetui azure login` chooses, `finetui azure check --fix` makes what is not there.",
+        )
+
+
+def _row_problems(recipe: Recipe, sizes: RemoteEstimate) -> Iterator[RecipeProblem]:
+    """What the service would refuse of the rows as they would be sent."""
+    found = [
+        (key, source, row, against)
+        for key, source in files(recipe)
+        for row, against in faults(source, recipe)
+    ]
+    for key, _, where, against in found[:SHOWN_ROWS]:
+        yield RecipeProblem("error", key, f"{where}: {against}.", "Change or drop it, or train locally.")
+    if len(found) > SHOWN_ROWS:
+        rest = f"{len(found) - SHOWN_ROWS} more rows can't be sent."
+        yield RecipeProblem(
+            "error", found[SHOWN_ROWS][0], rest, "`finetui data check --for azure` lists them all."
+        )
+    if sizes.rows < FEW_ROWS:
+        sentence = (
+            f"There are {sizes.rows} rows to train on; Azure's other route asks for {FEW_ROWS} or more."
+        )
+        yield RecipeProblem("warning", "data", sentence, "Add rows.")
+    for key, source in files(recipe):
+        size = Path(source.path or "").stat().st_size
+        if size >= MAX_FILE_BYTES:
+            least = MAX_FILE_BYTES / 1e6
+            sentence = f"{source.title} has {size / 1e6:,.0f} MB; Azure takes files under {least:.0f} MB."
+            yield RecipeProblem("warning", key, sentence, "Set `max_rows`, or take a sample.")

@@ -1,0 +1,64 @@
+"""What several of these tests need of runs: their events, and workers of their own that can be killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from core.azure.record import Record, read
+from core.events import Event
+from core.runs.directory import RunDirectory
+from core.runs.journal import JournalReader
+from tests.azure_emulator.emulator import Emulator
+
+E = TypeVar("E", bound=Event)
+PATIENCE_S = 60.0
+
+
+def events(run: RunDirectory) -> list[Event]:
+    """Everything in a run's journal."""
+    reader, found = JournalReader(run.journal_path), []
+    while batch := reader.read(1 << 20):
+        found += batch
+    return found
+
+
+def of(run: RunDirectory, kind: type[E]) -> list[E]:
+    """The events of one kind."""
+    return [event for event in events(run) if isinstance(event, kind)]
+
+
+def record(run: RunDirectory) -> Record:
+    """What a run knows of itself in Azure."""
+    found = read(run.path)
+    assert found is not None
+    return found
+
+
+def jobs_of(azure: Emulator, run: RunDirectory) -> list[str]:
+    """The names of the jobs in a run's project."""
+    workspace = azure.state.workspace(record(run).account.project)
+    assert workspace is not None
+    with azure.state.lock:
+        azure.state.settle()
+        return list(workspace.jobs)
+
+
+def started(run: RunDirectory) -> subprocess.Popen[bytes]:
+    """A worker of a run, in a process of its own; its words go to worker.log."""
+    command = [sys.executable, "-P", "-m", "core.runs.worker", str(run.path)]
+    log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(log, "ab") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file, env=dict(os.environ))
+
+
+def until(what: Callable[[], object]) -> None:
+    """Wait until something is so; fails when it never is."""
+    end = time.monotonic() + PATIENCE_S
+    while not what():
+        assert time.monotonic() < end, "it has not happened"
+        time.sleep(0.02)

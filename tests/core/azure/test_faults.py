@@ -1,0 +1,76 @@
+"""What Azure's refusals become: cause with code and request id, and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.azure import jobs
+from core.azure.clients import Azure
+from core.azure.faults import AzureError, scrubbed
+from tests.azure_emulator.emulator import Emulator
+
+KINDS = [
+    # kind, code, status, passes, in the next step
+    ("server_error", "InternalServerError", 500, True, "status.azure.com"),
+    ("forbidden", "AuthorizationFailed", 403, False, "Azure AI Developer"),
+    ("expired_token", "ExpiredAuthenticationToken", 401, False, "finetui azure login"),
+    ("unregistered", "MissingSubscriptionRegistration", 409, False, "finetui azure check --fix"),
+    ("wrong_region", "ServerlessModelNotAvailableInRegion", 400, False, "finetui azure models"),
+    ("throttled", "TooManyRequests", 429, True, "Wait"),
+]
+
+
+@pytest.mark.parametrize(("kind", "code", "status", "passes", "step"), KINDS)
+def test_a_refusal_names_its_code_its_request_and_the_next_step(
+    azure: Emulator, clients: Azure, kind: str, code: str, status: int, passes: bool, step: str
+) -> None:
+    azure.faults.add("GET jobs", kind=kind, times=100, retry_after=0)
+    with pytest.raises(AzureError) as refused:
+        jobs.find(clients, "any")
+    error = refused.value
+    assert (error.code, error.status, error.transient) == (code, status, passes)
+    assert code in error.cause
+    assert error.request_id in error.cause
+    assert error.request_id
+    assert step in error.next_step
+
+
+def test_a_connection_that_is_cut_passes(azure: Emulator, clients: Azure) -> None:
+    clients.signed_in()
+    azure.faults.add("GET jobs", kind="reset", times=100)
+    with pytest.raises(AzureError, match="can't be reached") as refused:
+        jobs.find(clients, "any")
+    assert refused.value.transient
+
+
+def test_a_clock_that_is_wrong_is_named(azure: Emulator, clients: Azure) -> None:
+    clients.signed_in()
+    azure.settings.clock_skew = 7200.0
+    with pytest.raises(AzureError) as refused:
+        jobs.find(clients, "any")
+    assert "This machine's clock is 120 minutes behind Azure's." in refused.value.cause
+
+
+def test_an_unknown_job_is_no_error_but_an_unknown_group_is(azure: Emulator, clients: Azure) -> None:
+    assert jobs.find(clients, "any") is None
+    with pytest.raises(AzureError, match="no job any"):
+        jobs.get(clients, "any")
+    clients.account = clients.account.changed(resource_group="nowhere", project="p")
+    clients.forget()
+    with pytest.raises(AzureError) as refused:
+        jobs.find(clients, "any")
+    assert refused.value.code == "ResourceGroupNotFound"
+
+
+def test_secrets_in_texts_of_others_are_left_out() -> None:
+    text = (
+        "PUT https://x.blob.core.windows.net/c/f?sv=2025&se=soon&sp=rw&sig=aB%2F9 "
+        "with Bearer eyJhbGciOi.eyJhdWQiOi.c2ln\n"
+        "and AccountKey=abc== and client_secret=hush"
+    )
+    told = scrubbed(text)
+    for secret in ("aB%2F9", "eyJhbGciOi", "c2ln", "abc==", "hush"):
+        assert secret not in told
+    assert told.startswith("PUT https://x.blob.core.windows.net/c/f?")
+    assert "\n" not in told
+    assert len(scrubbed("x" * 5000)) == 600

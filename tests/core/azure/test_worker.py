@@ -1,0 +1,153 @@
+"""The screens' Azure process: every request by its name, over real pipes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.azure.account import load, save
+from core.azure.record import Record
+from core.pipes import PipeClient, PipeError
+from core.runs import worker
+from core.runs.directory import RunDirectory
+from tests.azure_emulator.emulator import Emulator
+from tests.core.azure.support import record
+
+
+@pytest.fixture
+async def desk(tmp_path: Path, azure: Emulator) -> AsyncIterator[PipeClient]:
+    client = PipeClient("core.azure.worker", tmp_path / "azure-worker.log")
+    yield client
+    await client.close()
+
+
+async def streamed(desk: PipeClient, op: str, **arguments: Any) -> tuple[list[Any], Any]:
+    """(chunks, result) of a request."""
+    chunks, result = [], None
+    async for kind, value in desk.stream(op, **arguments):
+        if kind == "chunk":
+            chunks.append(value)
+        else:
+            result = value
+    return chunks, result
+
+
+async def test_account_choices_and_checklist(desk: PipeClient, azure: Emulator) -> None:
+    account = await desk.call("account")
+    assert account["note"] == "emulator"
+    assert account["missing"] == []
+    assert account["unattended"]
+    assert await desk.call("signed_in") == {"signed_in": True}
+    assert [item["id"] for item in await desk.call("subscriptions")] == [azure.subscription]
+    assert azure.resource_group in {item["name"] for item in await desk.call("groups")}
+    assert account["project"] in {item["name"] for item in await desk.call("projects")}
+    assert azure.hub in {item["name"] for item in await desk.call("projects", hubs=True)}
+    lines, result = await streamed(desk, "checklist", model="phi-4-mini-instruct")
+    assert result == {"ready": True}
+    assert [line["key"] for line in lines][0] == "subscription"
+
+
+async def test_choosing_elsewhere_is_seen_at_once(desk: PipeClient, azure: Emulator) -> None:
+    assert (await desk.call("choose", project="not-there"))["project"] == "not-there"
+    lines, result = await streamed(desk, "checklist")
+    assert result == {"ready": False}
+    assert {line["key"]: line["state"] for line in lines}["project"] == "missing"
+
+
+async def test_a_device_code_comes_as_a_chunk(desk: PipeClient, azure: Emulator) -> None:
+    shown, result = [], None
+    async for kind, value in desk.stream("sign_in", identity="device_code"):
+        if kind == "chunk":
+            shown.append(value)
+            azure.entra.approve(value["code"])
+        else:
+            result = value
+    assert len(shown) == 1
+    assert shown[0]["url"]
+    assert result["identity"] == "device_code"
+    assert await desk.call("signed_in") == {"signed_in": True}
+    assert await desk.call("subscriptions")
+
+
+async def test_before_the_sign_in_that_is_what_is_said(desk: PipeClient) -> None:
+    save(replace(load(), identity="device_code"))
+    found = await desk.call("signed_in")
+    assert (found["signed_in"], found["code"]) == (False, "sign_in_needed")
+
+
+async def test_a_sign_in_can_be_given_up(desk: PipeClient, azure: Emulator) -> None:
+    async for kind, _ in desk.stream("sign_in", identity="device_code"):
+        assert kind == "chunk"
+        break
+    assert (await desk.call("account"))["identity"] == "device_code"  # the process serves on
+
+
+async def test_models_prices_deployment_and_clean_up(
+    desk: PipeClient, azure: Emulator, new_run: Callable[..., RunDirectory]
+) -> None:
+    azure.settings.training_steps = 2
+    run = new_run()
+    assert worker.run(run.path) == 0
+    known = record(run)
+    assert "Phi-4-mini-instruct" in {item["name"] for item in await desk.call("models", words="mini")}
+    assert (await desk.call("prices", model="phi-4-mini-instruct"))["training"]["amount"] == 0.003
+    assert [item["name"] for item in await desk.call("jobs")] == [known.job]
+    assert any(item["text"] for item in await desk.call("logs", name=known.job))
+    [model] = await desk.call("registered_models")
+    assert (f"{model['name']}:{model['version']}", model["run"]) == (known.registered, run.id)
+    said, made = await streamed(desk, "deploy", name="tone", model=known.registered, run=run.id)
+    assert said[-1]["text"] == "ready"
+    assert made["state"] == "Online"
+    assert (await desk.call("endpoints"))[0]["hosting"]["amount"] == 0.8
+    assert await desk.call("rotate", name="tone") == {"rotated": "tone", "which": "Primary"}
+    with pytest.raises(PipeError, match="in use"):
+        await desk.call("delete_model", model=known.registered)
+    things = await desk.call("sweep")
+    done, result = await streamed(desk, "sweep_delete", keys=[item["key"] for item in things])
+    assert result == {"deleted": len(things), "failed": 0}
+    assert all(item["error"] is None for item in done)
+    assert await desk.call("sweep") == []
+
+
+async def test_no_answer_holds_a_key(
+    desk: PipeClient, azure: Emulator, new_run: Callable[..., RunDirectory]
+) -> None:
+    azure.settings.training_steps = 2
+    run = new_run()
+    worker.run(run.path)
+    answers: list[Any] = [await streamed(desk, "deploy", name="tone", model=record(run).registered)]
+    answers += [await desk.call(op) for op in ("endpoints", "sweep", "registered_models", "jobs")]
+    answers.append(await desk.call("rotate", name="tone"))
+    for key in azure.state.endpoints["tone"].keys.values():
+        assert key not in json.dumps(answers)
+
+
+async def test_a_job_is_attached_elsewhere(
+    desk: PipeClient, azure: Emulator, new_run: Callable[..., RunDirectory]
+) -> None:
+    azure.settings.training_steps = 2
+    run = new_run(learning_rate=2e-5, epochs=3, batch_size=4)
+    worker.run(run.path)
+    first = record(run)
+    found = await desk.call("attach", name=first.job)
+    again = Record(**{**found["record"], "account": load()})
+    assert (again.job, again.base, again.output) == (first.job, first.base, first.output)
+    assert (again.training, again.validation) == (first.training, first.validation)
+    assert (again.rows, again.validation_rows, again.submitted) == (9, 3, True)
+    recipe = found["recipe"]
+    assert (recipe["learning_rate"], recipe["epochs"], recipe["batch_size"]) == (2e-5, 3.0, 4)
+    assert recipe["model"] == "phi-4-mini-instruct"
+    assert len(Path(recipe["data"][0]["path"]).read_text(encoding="utf-8").splitlines()) == 9
+
+
+async def test_what_azure_refuses_comes_with_its_three_parts(desk: PipeClient, azure: Emulator) -> None:
+    azure.faults.add("GET jobs", kind="forbidden", times=10)
+    with pytest.raises(PipeError) as refused:
+        await desk.call("jobs")
+    assert "AuthorizationFailed" in refused.value.cause
+    assert refused.value.next_step
