@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import cores, data, engine, journal, lines, paint
+from tests.benchmarks import cores, data, engine, gateway, journal, lines, paint
 
 ALL: dict[str, Callable[[], None]] = {
     "paint": paint.main,
@@ -13,6 +13,7 @@ ALL: dict[str, Callable[[], None]] = {
     "journal": journal.main,
     "cores": cores.main,
     "data": data.main,
+    "gateway": gateway.main,
     "engine": engine.main,
 }
 

@@ -1,0 +1,69 @@
+"""vLLM as the engine behind a gateway: one process with the base and its adapters, on a Unix socket.
+
+Not yet run on a GPU. What is used of it is documented: `vllm serve MODEL`, `--uds` (host and port mean nothing then),
+`--served-model-name`, `--enable-lora`, `--lora-modules NAME=FOLDER`, `--max-lora-rank`,
+`--override-generation-config` (docs.vllm.ai: `vllm serve --help`, LoRA adapters).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from core import devices
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What `--max-lora-rank` may be."""
+
+
+def usable() -> bool:
+    """Whether there is an NVIDIA GPU, and vllm is installed."""
+    return importlib.util.find_spec("vllm") is not None and bool(devices.gpus())
+
+
+def takes_adapter(folder: Path) -> bool:
+    """Whether vLLM serves an adapter by itself; others are merged.
+
+    Args:
+        folder: with peft's adapter_config.json.
+    """
+    config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    plain = config.get("peft_type") == "LORA" and config.get("bias", "none") == "none"
+    changed = (
+        "modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices"
+    )  # fmt: skip
+    return plain and config["r"] <= RANKS[-1] and not any(config.get(name) for name in changed)
+
+
+def command(
+    name: str, folder: str, adapters: Sequence[tuple[str, str]], socket: Path, max_tokens: int
+) -> tuple[str, ...]:
+    """What starts it.
+
+    Args:
+        name: the base's in requests.
+        folder: the base's, or that of whole weights.
+        adapters: (name, folder) of each.
+        socket: where it listens.
+        max_tokens: of one reply, at most.
+    """
+    words = [
+        sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", folder, "--uds", str(socket),
+        "--served-model-name", name,
+        "--override-generation-config", json.dumps({"max_new_tokens": max_tokens}),
+    ]  # fmt: skip
+    if adapters:
+        rank = max(_rank(Path(place)) for _, place in adapters)
+        modules = [f"{adapter}={place}" for adapter, place in adapters]
+        fits = next(size for size in RANKS if size >= rank)
+        words += ["--enable-lora", "--max-lora-rank", str(fits), "--lora-modules", *modules]
+    return tuple(words)
+
+
+def _rank(folder: Path) -> int:
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    return int(config["r"])
