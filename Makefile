@@ -59,6 +59,7 @@ test-all: test test-slow
 
 screenshots: $(INSTALLED)
 	$(BIN)/python screenshots/make.py
+	$(BIN)/python screenshots/make_azure.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.benchmarks

@@ -126,6 +126,10 @@ class FinetuiApp(App[None]):
         """A toast. Its text is never read as markup: it may hold names from outside."""
         super().notify(message, markup=markup, **options)
 
+    def action_help_quit(self) -> None:
+        """`ctrl+c` in no text field: people mean to leave."""
+        self.notify("q or ctrl+q leaves finetui; runs go on")
+
     def copy(self, text: str) -> None:
         """Copy by the terminal (OSC 52), which works over SSH but never answers."""
         self.copy_to_clipboard(text)

@@ -60,7 +60,8 @@ async def time(client: PipeClient, recipe: Recipe) -> TimePlan:
     Raises:
         PipeError: it can't be trained, or the measuring failed; says why.
     """
-    return TimePlan(**await client.call("time", recipe=recipe.model_dump(exclude_none=True)))
+    wanted = supervisor.settled(recipe).model_dump(exclude_none=True)
+    return TimePlan(**await client.call("time", recipe=wanted))
 
 
 async def plan(
@@ -77,7 +78,7 @@ async def plan(
         return
     commands = plan_text.command_lines(command(recipe), styles)
     try:
-        checked = await check(client, recipe.absolute(Path.cwd()))
+        checked = await check(client, supervisor.settled(recipe).absolute(Path.cwd()))
         problems = plan_text.check_lines(checked.problems, styles)
         remote = checked.remote
         if remote is None:
@@ -100,7 +101,7 @@ async def checked_recipe(client: PipeClient, values: dict[str, Any]) -> Recipe:
         BackendError: the backend can't train it.
     """
     recipe = build(values, ORIGIN)
-    errors = (await check(client, recipe.absolute(Path.cwd()))).errors
+    errors = (await check(client, supervisor.settled(recipe).absolute(Path.cwd()))).errors
     if errors:
         raise BackendError(
             "\n".join(problem.sentence for problem in errors),

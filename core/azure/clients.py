@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 REGISTRY = "azureml"
 POLL_S = 15.0
+LONGEST_S = 3600.0
 POLL_VARIABLE = "FINETUI_AZURE_POLL_S"
 
 
@@ -236,6 +237,27 @@ class Azure:
         return items
 
 
+def finished(poller: Any, seconds: float = LONGEST_S) -> Any:
+    """The result of an operation that takes its time, waited for no longer than an hour.
+
+    Args:
+        poller: of the operation.
+        seconds: to wait at most.
+
+    Raises:
+        AzureError: it is still going on.
+        HttpResponseError: it has failed; wrap it in `faults.asking`.
+    """
+    poller.wait(seconds)
+    if not poller.done():
+        raise AzureError(
+            f"Azure has not ended it within {LONGEST_S / 60:.0f} minutes.",
+            "It goes on there.",
+            "Look again later.",
+        )
+    return poller.result()
+
+
 def text(value: Any) -> str:
     """A value of the wire as text: the packages make some words into enums, and leave out what is empty."""
     return str(getattr(value, "value", value) or "")
@@ -244,5 +266,8 @@ def text(value: Any) -> str:
 def _quiet() -> None:
     """azure-ai-ml tells of every experimental class and of each step of a deployment, by loggers with a level and a
     stream of their own; what matters comes as an exception."""
-    for name in ("azure", *(name for name in logging.root.manager.loggerDict if name.startswith("azure.ai.ml"))):
+    for name in (
+        "azure",
+        *(name for name in logging.root.manager.loggerDict if name.startswith("azure.ai.ml")),
+    ):
         logging.getLogger(name).setLevel(logging.ERROR)

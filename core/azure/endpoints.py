@@ -12,7 +12,7 @@ from typing import Any
 from core import paths
 from core.azure import models, tuned
 from core.azure.account import load
-from core.azure.clients import Azure, poll_s, text
+from core.azure.clients import LONGEST_S, Azure, finished, poll_s, text
 from core.azure.data import TAG
 from core.azure.faults import AzureError, asking
 from core.azure.permissions import DEPLOY, missing_actions
@@ -223,10 +223,10 @@ def _create(azure: Azure, name: str, model_id: str, content_safety: bool, run: s
     started = time.monotonic()
     with asking(f"The endpoint {name}"):
         poller = azure.service.serverless_endpoints.begin_create_or_update(*azure.place, name, body)
-        while not poller.done():
+        while not poller.done() and time.monotonic() - started < LONGEST_S:
             poller.wait(poll_s())
             yield f"Azure makes it, {time.monotonic() - started:.0f} s so far"
-        poller.result()
+        finished(poller, 0)
 
 
 def undeploy(azure: Azure, name: str) -> None:
@@ -237,7 +237,7 @@ def undeploy(azure: Azure, name: str) -> None:
     """
     get(azure, name)
     with asking(f"The deletion of {name}"):
-        azure.service.serverless_endpoints.begin_delete(*azure.place, name).result()
+        finished(azure.service.serverless_endpoints.begin_delete(*azure.place, name))
 
 
 def rotate(azure: Azure, name: str, which: str = "Primary") -> None:
@@ -257,7 +257,7 @@ def rotate(azure: Azure, name: str, which: str = "Primary") -> None:
 
     with asking(f"The keys of {name}"):
         request = wire.RegenerateEndpointKeysRequest(key_type=which)
-        azure.service.serverless_endpoints.begin_regenerate_keys(*azure.place, name, request).result()
+        finished(azure.service.serverless_endpoints.begin_regenerate_keys(*azure.place, name, request))
 
 
 def connection(name: str, azure: Azure | None = None) -> tuple[str, str]:

@@ -104,7 +104,7 @@ def told(error: Exception, what: str) -> AzureError:
         return AzureError(
             f"{what}: nobody is signed in.",
             "A device-code sign-in lives in one process only, and its time is over.",
-            "Sign in with the code that is shown.",
+            "Sign in where the code is shown; `finetui azure login --identity azure_cli` needs none.",
             code=SIGN_IN_NEEDED,
         )
     if any(isinstance(item, CredentialUnavailableError) for item in chain):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 from core.azure import account as accounts
-from core.azure.clients import Azure, poll_s, text
+from core.azure.clients import Azure, finished, poll_s, text
 from core.azure.data import TAG
 from core.azure.faults import AzureError, asking
 from core.azure.readiness import PROVIDERS
@@ -89,7 +89,7 @@ def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterato
     if not there:
         yield f"Azure makes the hub {hub}: some minutes"
         with asking(f"The hub {hub}"):
-            azure.in_group().workspaces.begin_create(Hub(name=hub, location=region, tags=dict(OWN))).result()
+            finished(azure.in_group().workspaces.begin_create(Hub(name=hub, location=region, tags=dict(OWN))))
     held = _kind(azure, project)
     if held not in ("", "project"):
         raise AzureError(
@@ -100,7 +100,7 @@ def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterato
         hub_id = azure.account.workspace.rpartition("/")[0] + f"/{hub}"
         with asking(f"The project {project}"):
             made = Project(name=project, hub_id=hub_id, location=region, tags=dict(OWN))
-            azure.in_group().workspaces.begin_create(made).result()
+            finished(azure.in_group().workspaces.begin_create(made))
     with asking(f"The project {project}"):
         where = str(azure.in_group().workspaces.get(project).location)
     _choose(azure, project=project, region=where)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.azure.clients import Azure
+from core.azure.clients import Azure, finished
 from core.azure.data import TAG
 from core.azure.faults import AzureError, asking, scrubbed
 
@@ -185,7 +185,7 @@ def delete(azure: Azure, name: str) -> None:
         AzureError: it can't be done, e.g. it has not ended.
     """
     with asking(f"The job {name}"):
-        azure.service.jobs.begin_delete(*azure.place, name).result()
+        finished(azure.service.jobs.begin_delete(*azure.place, name))
 
 
 def jobs(azure: Azure) -> list[Job]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,6 @@ class Record:
         submitted: whether Azure has been told of the job; it may have the job without this, never the reverse.
         studio: address of the job's page.
         status: the last one seen.
-        seen: the last step of each metric that the journal has.
         registered: `name:version` of the tuned model; empty until Azure has it.
     """
 
@@ -57,7 +56,6 @@ class Record:
     submitted: bool = False
     studio: str = ""
     status: str = ""
-    seen: dict[str, int] = field(default_factory=dict)
     registered: str = ""
 
     def again(self) -> Record:
@@ -71,7 +69,6 @@ class Record:
             submitted=False,
             studio="",
             status="",
-            seen={},
         )
 
 

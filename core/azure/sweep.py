@@ -136,7 +136,9 @@ def delete(azure: Azure, chosen: Iterable[Thing]) -> Iterator[tuple[Thing, Azure
             if thing.stays:
                 raise AzureError(f"{thing.name} stays.", thing.stays, "")
             if thing.kind == "job" and thing.run in kept:
-                raise AzureError(f"{thing.name} stays.", "Something else of its run could not be deleted.", "")
+                raise AzureError(
+                    f"{thing.name} stays.", "Something else of its run could not be deleted.", ""
+                )
             _delete(azure, thing)
         except AzureError as error:
             kept.add(thing.run)

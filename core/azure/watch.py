@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from core.azure import jobs, metrics, tuned
 from core.azure.clients import poll_s
@@ -13,9 +14,10 @@ from core.azure.jobs import Job, Order
 from core.azure.metrics import History, Point
 from core.azure.patience import Patience
 from core.azure.record import Record, write
-from core.events import Evaluated, Status, Step, Submitted, Warned
+from core.events import Evaluated, Event, Status, Step, Submitted, Warned, decode
 from core.work import Outcome, Run
 
+JOURNAL = "journal.jsonl"
 LARGEST_EXPONENT = 700.0
 
 
@@ -34,7 +36,13 @@ class Watch:
         self.run = run
         self.record = record
         self._history: History | None = None
+        self._told = told(run.directory / JOURNAL)
         self._eval_loss: float | None = None
+
+    @property
+    def step(self) -> int:
+        """The last step that the journal has."""
+        return max(0, *self._told.values())
 
     def keep(self, **changes: object) -> None:
         """Change the record, on the disk first."""
@@ -51,6 +59,7 @@ class Watch:
         if not self.record.submitted:
             self.keep(submitted=True, studio=job.studio, job=job.name)
             self.run.emit(Submitted(job=job.name))
+            self._told = dict.fromkeys(self._told, -1)
         return job
 
     def follow(self) -> Outcome:
@@ -81,11 +90,10 @@ class Watch:
         self.keep(status=job.status, studio=job.studio or self.record.studio)
 
     def _end(self, job: Job) -> Outcome:
-        step = max(self.record.seen.values(), default=0)
         if job.status == "Canceled":
             if not self.patience.stopping:
                 self.run.emit(Warned(text="The job was cancelled in Azure, not here.", next_step=""))
-            return Outcome("stopped", step)
+            return Outcome("stopped", self.step)
         if job.status == "Failed":
             run_id = self.run.directory.name
             why = self.patience.insist(lambda: jobs.why_failed(self.azure, job.name))
@@ -103,7 +111,9 @@ class Watch:
                 f"See the job's page: {self.record.studio}",
             )
         self.keep(registered=f"{found.name}:{found.version}")
-        return Outcome("finished", step, model=f"azureml:{found.name}:{found.version}", loss=self._eval_loss)
+        return Outcome(
+            "finished", self.step, model=f"azureml:{found.name}:{found.version}", loss=self._eval_loss
+        )
 
     # Metrics
 
@@ -116,7 +126,7 @@ class Watch:
             self._history = History(self.azure, uri, self.record.job)
         latest = self.patience.insist(self._history.latest)
         loss, held_out = metrics.chosen(metrics.LOSS, latest), metrics.chosen(metrics.EVAL_LOSS, latest)
-        if loss and (points := self._new(loss, latest)):
+        if loss and (points := self._new(Step, loss, latest)):
             beside = {
                 name: {item.step: item.value for item in self._series(name)}
                 for name in metrics.OTHERS
@@ -124,17 +134,17 @@ class Watch:
             }
             for point in points:
                 self.run.emit(_step(point, beside))
-            self.keep(seen={**self.record.seen, loss: points[-1].step})
+            self._told[Step] = points[-1].step
         if held_out:
             self._eval_loss = latest[held_out].value
-            if points := self._new(held_out, latest):
+            if points := self._new(Evaluated, held_out, latest):
                 for point in points:
                     self.run.emit(_evaluated(point, self.record.validation_rows))
-                self.keep(seen={**self.record.seen, held_out: points[-1].step})
+                self._told[Evaluated] = points[-1].step
 
-    def _new(self, key: str, latest: dict[str, Point]) -> list[Point]:
+    def _new(self, kind: type[Event], key: str, latest: dict[str, Point]) -> list[Point]:
         """The values of a metric that the journal doesn't have yet."""
-        known = self.record.seen.get(key, -1)
+        known = self._told[kind]
         if latest[key].step <= known:
             return []
         return [point for point in self._series(key) if point.step > known]
@@ -142,6 +152,24 @@ class Watch:
     def _series(self, key: str) -> list[Point]:
         assert self._history is not None
         return self.patience.insist(partial(self._history.series, key))
+
+
+def told(journal: Path) -> dict[type[Event], int]:
+    """The last step that a run's journal tells of, measured and evaluated; -1 for none since its job was sent.
+
+    A worker may have been killed between telling a step and anything it could have noted elsewhere.
+    """
+    last: dict[type[Event], int] = {Step: -1, Evaluated: -1}
+    for line in journal.read_bytes().splitlines() if journal.exists() else []:
+        try:
+            event = decode(line)
+        except ValueError:  # torn by the end of an earlier worker
+            continue
+        if isinstance(event, Submitted):
+            last = dict.fromkeys(last, -1)
+        elif isinstance(event, Step | Evaluated):
+            last[type(event)] = max(last[type(event)], event.step)
+    return last
 
 
 def _step(point: Point, beside: dict[str, dict[int, float]]) -> Step:

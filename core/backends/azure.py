@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -67,27 +68,35 @@ class AzureBackend:
     def train(self, recipe: Recipe, run: Run) -> Outcome:
         """Upload, submit, watch; from wherever an earlier worker left off. One run has one job at a time."""
         record = _record(recipe, run)
-        patience = Patience(Azure(record.account, told_by(run)), run)
+        here = accounts.load()  # where the job is stays; how to sign in is for now to say
+        azure = Azure(replace(record.account, identity=here.identity, tenant=here.tenant), told_by(run))
+        life = _Life(recipe, run, Patience(azure, run), record)
         try:
-            return _Life(recipe, run, patience, record).live()
+            return life.live()
         except Stopped:
             return Outcome("stopped", 0)
         except Left:
+            known = life.watch.record
+            cancels = f" `finetui azure cancel {known.job}` cancels it." if known.submitted else ""
             run.emit(
                 Warned(
-                    text="This process was told to end. The job goes on in Azure.",
-                    next_step=f"`finetui resume {run.directory.name}` watches it again; `finetui azure cancel {record.job}` "
-                    "cancels it.",
+                    text="This process was told to end. "
+                    + ("The job goes on in Azure." if known.submitted else "No job was sent yet."),
+                    next_step=f"`finetui resume {run.directory.name}` goes on with it.{cancels}",
                 )
             )
-            return Outcome("paused", max(record.seen.values(), default=0))
+            return Outcome("paused", life.watch.step)
 
 
 def _record(recipe: Recipe, run: Run) -> Record:
     """What is known of the run in Azure; a job that has failed or was cancelled is followed by another."""
     record = read(run.directory)
     if record is None:
-        return write(run.directory, begin(run.directory.name, recipe.title, accounts.load()))
+        account = accounts.load()
+        if account.missing:
+            what, *_ = _account_problems(account)
+            raise AzureError(what.sentence, "", what.fix, code="not_chosen")
+        return write(run.directory, begin(run.directory.name, recipe.title, account))
     if record.status in ENDED[1:]:
         run.emit(
             Warned(

@@ -336,8 +336,8 @@ def remove(name: str) -> int:
         freed = sum(path.lstat().st_size for path in here.directory.rglob("*") if not path.is_dir())
         aside = here.directory.with_name(f".removed-{here.directory.name}-{os.getpid()}")
         here.directory.rename(aside)
-        if here.settings.sockets:
-            sockets.remove_folder(Path(here.settings.sockets))
+        for folder in (here.settings.sockets, sockets.make_folder(here.directory)):
+            sockets.remove_folder(Path(folder))
         shutil.rmtree(aside)
         return freed
 

@@ -94,10 +94,19 @@ def _folder(reference: str) -> Path:
     if not (directory / "run.json").exists():
         raise InitialError(
             f"`init_from`: there is no run {run!r}.",
-            f"It takes a run's whole id, as `finetui runs` shows it, or a folder ({runs_dir()} was looked in).",
-            "Correct it, or leave it out.",
+            f"{runs_dir()} was looked in.",
+            "`finetui runs` lists them; a run in the trash has to be restored first.",
         )
-    return directory / "checkpoints" / f"step-{step}" if step else directory / "model"
+    if not step:
+        return directory / "model"
+    kept = sorted(int(item.name.removeprefix("step-")) for item in directory.glob("checkpoints/step-*"))
+    if not step.isdecimal() or int(step) not in kept:
+        raise InitialError(
+            f"`init_from`: {run} has no checkpoint of step {step}.",
+            f"Kept are: {', '.join(map(str, kept)) or 'none'}.",
+            "Name one of these, or the run alone for its model.",
+        )
+    return directory / "checkpoints" / f"step-{step}"
 
 
 def read(folder: Path, name: str) -> Initial:
@@ -117,6 +126,12 @@ def read(folder: Path, name: str) -> Initial:
         base, labels = str(facts["base"]), tuple(facts["labels"])
         method = METHODS[config["peft_type"]] if config else "full"
         settings = _settings(method, config) if config else {}
+    except FileNotFoundError as error:
+        raise InitialError(
+            f"`init_from`: {name} has no model to go on from.",
+            f"There is none in {folder}.",
+            "Name a run that has finished, `RUN@STEP` for one of its checkpoints, or a folder of a trained model.",
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InitialError(
             f"`init_from`: {name} has no model to go on from.",

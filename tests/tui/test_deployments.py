@@ -498,7 +498,10 @@ def test_deployments(snap_compare: Any, size: tuple[int, int], monkeypatch: pyte
         await shown(pilot, "26 in the last day")
         if size[0] > 80:
             await shown(pilot, "Refuses 4 of 12")
-        await until(pilot, lambda: screen.requests.vertical_scrollbar.position == screen.requests.scroll_y)
+            pane = screen.requests
+            await until(
+                pilot, lambda: pane.scroll_y > 0 and pane.vertical_scrollbar.position == pane.scroll_y
+            )
         await pilot.pause()
 
     assert snap_compare(FinetuiApp(), terminal_size=size, run_before=run)

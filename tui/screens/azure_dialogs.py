@@ -48,7 +48,7 @@ class DeployDialog(Dialog["tuple[str, bool] | None"]):
         from core.azure.endpoints import SAFETY_OFF, SAFETY_ON
 
         yield Static("Name of the endpoint, unique in its region:", markup=False, classes="label")
-        yield Field(self._proposed, id="endpoint-name")
+        yield Field(self._proposed, id="endpoint-name", select_on_focus=True)
         yield Choices(Option("Content safety on", id=ON), Option("Content safety off", id=OFF), markup=False)
         yield Static(SAFETY_ON, markup=False)
         yield Static(SAFETY_OFF, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import ip_address
 from typing import Annotated, Any
 
@@ -93,6 +94,7 @@ def deploy(
     from core.serving.settings import Limits
 
     with errors_told():
+        _check_address(listen)
         wish = Wish(
             runs=_refs(runs, checkpoint),
             name=name,
@@ -114,12 +116,12 @@ def deploy(
             warm=warm,
             check=not skip_check,
         )
-        if not _loopback(listen):
-            say(f"Whoever reaches {listen} can try keys there, over plain HTTP: put TLS in front of it.")
         made = asyncio.run(work(wish, lambda phase: say(f"{phase} ...")))
         here = made.deployment
         for note in made.notes:
             say(note)
+        if not _loopback(listen):
+            say(f"Whoever reaches {listen} can try keys there, over plain HTTP: put TLS in front of it.")
         tell_check(here.settings.regression or {})
         if json:
             out_json({**here.as_data(), "key": made.key})
@@ -129,6 +131,16 @@ def deploy(
             out(f"{'models':<9}{', '.join(model.name for model in here.models)}")
         say(f"The key is not shown again; `finetui deployments key {here.name} --rotate` makes another.")
         wait(here.name)
+
+
+def _check_address(listen: str) -> None:
+    """Raise for what is no address, before anything is done."""
+    try:
+        socket.getaddrinfo(listen, None)
+    except (OSError, UnicodeError) as error:
+        raise WishError(
+            f"--listen is {listen!r}, which is no address.", str(error), "Give an address of this machine."
+        ) from error
 
 
 def _loopback(address: str) -> bool:

@@ -10,7 +10,7 @@ import typer
 
 from core.errors import FinetuiError
 from tui.format import ago, size
-from tui.verbs.output import errors_told, out, out_json, say
+from tui.verbs.output import errors_told, interactive, out, out_json, say
 
 if TYPE_CHECKING:
     from core.serving.request_log import Entry
@@ -72,11 +72,19 @@ def wait(name: str) -> None:
         raise AskedError(f"{name} failed.", here.reason, here.next_step)
 
 
-def undeploy(name: Name, json: Json = False) -> None:
+def undeploy(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask, in a terminal.")] = False,
+    json: Json = False,
+) -> None:
     """Stop a deployment and delete it, with its merged weights and its request log. Runs stay."""
     from core.serving import deployments
 
     with errors_told():
+        here = deployments.find(name)
+        lost = "Its key, its merged weights and its request log are gone then; the runs stay."
+        if interactive() and not yes and not typer.confirm(f"Remove {here.name}? {lost}", err=True):
+            raise typer.Exit(0)
         freed = deployments.remove(name)
         say(f"{name} is removed; {size(freed)} are free again")
         if json:

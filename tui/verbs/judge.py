@@ -72,6 +72,9 @@ def judge(
             raise TargetError(f"{first.title} has no base to be held against.", "", "Name B too.")
         second = side(b) if b or not isinstance(first, Target) else target(first.base_spec)
         sides = {"A": first, "B": second}
+        for file in (data, prompts):
+            if file is not None and not file.is_file():
+                raise TargetError(f"There is no file {file}.", "", "Name a file of rows or of prompts.")
         say(f"A  {first.title}")
         say(f"B  {second.title}")
         asked = wanted(

@@ -47,6 +47,7 @@ def errors_told() -> Iterator[None]:
     except FinetuiError as error:
         fail(error)
     except KeyboardInterrupt:
+        say("interrupted")
         raise typer.Exit(130) from None
     except BrokenPipeError:  # the reader of our output has left: nothing more to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -111,7 +111,10 @@ def from_files(files: list[Path], options: dict[str, Any]) -> Recipe:
     else:
         content = {"data": [str(path) for path in files]}
         settings.setdefault("model", "smollm2-135m-instruct")
-    return build({**content, **settings}, "the command" if settings else str(files[0])).absolute(Path.cwd())
+    from core.runs import supervisor
+
+    wanted = build({**content, **settings}, "the command" if settings else str(files[0]))
+    return supervisor.settled(wanted).absolute(Path.cwd())
 
 
 def report(wanted: Recipe, json: bool = False) -> bool:

@@ -137,7 +137,7 @@ class DeployDialog(Dialog["Order | None"]):
         return f"Deploy {one_line(self._title)}"
 
     def compose_content(self) -> ComposeResult:
-        yield from self._line("name", Field(self._offer.name, id="deploy-name"))
+        yield from self._line("name", Field(self._offer.name, id="deploy-name", select_on_focus=True))
         yield from self._line(
             "port", Field(placeholder="empty: the first free one from 8100 on", id="deploy-port")
         )

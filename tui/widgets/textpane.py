@@ -214,6 +214,14 @@ class TextPane(ScrollView, can_focus=True):
         self.show_titles()
 
     def on_resize(self, event: events.Resize) -> None:
+        self._fit()
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """The bar takes a cell of each line, and its coming is no resize."""
+        self._fit()
+
+    def _fit(self) -> None:
+        """Wrap for the width there is; the reader stays where they are."""
         following, top = self._following, self.scroll_offset.y
         if self.scrollable_content_region.width != self._wrapped_at:
             first = next((i for i in range(len(self._starts) - 1, -1, -1) if self._starts[i] <= top), 0)
@@ -232,6 +240,7 @@ class TextPane(ScrollView, can_focus=True):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
+        self.vertical_scrollbar.position = new_value  # also while it is about to be shown for the first time
         self._following = self.follow and new_value >= self.max_scroll_y
         self.show_titles()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.azure import jobs
-from core.azure.account import load, save
+from core.azure.account import Account, load, save
 from core.azure.clients import Azure
 from core.events import (
     Evaluated,
@@ -151,6 +151,18 @@ def test_a_stop_before_there_is_a_job_sends_none(new_run: NewRun, azure: Emulato
     assert worker.run(run.path) == 0
     assert isinstance(events(run)[-1], Stopped)
     assert jobs_of(azure, run) == []
+
+
+def test_without_a_project_nothing_is_begun(new_run: NewRun, azure: Emulator) -> None:
+    chosen = load()
+    save(Account("service_principal"))
+    run = new_run()
+    assert worker.run(run.path) == 2
+    assert "no subscription" in of(run, Failed)[-1].what
+    assert not (run.path / "azure.json").exists()
+    save(chosen)  # and later the same run goes on with what is chosen then
+    assert worker.run(run.path) == 0
+    assert record(run).account == chosen
 
 
 def test_a_process_told_to_end_leaves_the_job_and_comes_back_to_it(new_run: NewRun, azure: Emulator) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from core.serving import deployments, sockets
 from tests.core.training import tiny
 
 
@@ -40,3 +42,12 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         json.dumps({"base": "tiny", "base_revision": "", "system": "the lamp"})
     )
     return folder
+
+
+@pytest.fixture(autouse=True)
+def sockets_removed() -> Iterator[None]:
+    """The folders of Unix sockets lie outside a test's own folder; they go with it."""
+    yield
+    for item in deployments.all_deployments():
+        if item.settings.sockets:
+            sockets.remove_folder(Path(item.settings.sockets))

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -194,6 +195,13 @@ def test_a_list_of_deployments_needs_nothing_heavy() -> None:
 # Sockets
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder whose path is short: a test's own may be too long for a socket."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        yield Path(folder)
+
+
 def test_sockets_lie_in_a_short_private_folder_however_long_the_home_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,30 +230,28 @@ def test_a_temporary_folder_with_a_long_path_is_passed_over(
     sockets.remove_folder(folder)
 
 
-def test_a_folder_that_is_not_this_user_s_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sockets.tempfile, "tempdir", str(tmp_path))
-    trap = tmp_path / f"finetui-{os.getuid()}"
-    trap.symlink_to(tmp_path)
+def test_a_folder_that_is_not_this_user_s_is_not_used(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets.tempfile, "tempdir", str(short))
+    trap = short / f"finetui-{os.getuid()}"
+    trap.symlink_to(short)
     with pytest.raises(DeploymentError, match="somebody else"):
-        sockets.make_folder(tmp_path)
+        sockets.make_folder(short)
     trap.unlink()
     trap.mkdir(mode=0o777)
-    sockets.make_folder(tmp_path)
+    sockets.make_folder(short)
     assert stat.S_IMODE(trap.stat().st_mode) == 0o700
 
 
 def test_a_runtime_folder_is_used_where_it_stays_after_the_logout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sockets.tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    (tmp_path / "run").mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
+    monkeypatch.setattr(sockets.tempfile, "tempdir", str(short / "tmp"))
+    (short / "tmp").mkdir()
+    (short / "run").mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short / "run"))
     for lingers in (True, False):
         monkeypatch.setattr(sockets, "lingers", lambda lingers=lingers: lingers)
-        assert sockets.make_folder(tmp_path).is_relative_to(tmp_path / "run") is lingers
+        assert sockets.make_folder(short).is_relative_to(short / "run") is lingers
 
 
 def test_a_free_port_is_the_first_that_nobody_has() -> None:

@@ -142,7 +142,7 @@ def test_a_classifier_keeps_its_head_and_its_labels(
     ("changes", "key", "words"),
     [
         ({"init_from": "nobody-9"}, "init_from", "no run 'nobody-9'"),
-        ({"init_from": "first-1@99"}, "init_from", "no model to go on from"),
+        ({"init_from": "first-1@99"}, "init_from", "no checkpoint of step 99"),
         ({"init_from": "first-1", "method": "ia3"}, "init_from", "trained with lora"),
         ({"init_from": "first-1", "task": "classification"}, "init_from", "is none"),
         ({"init_from": "first-1", "model": "OTHER"}, "model", "was trained from"),
