@@ -49,7 +49,7 @@ class Azure:
         Raises:
             AzureError: it failed.
         """
-        with asking("Signing in"):
+        with asking(self._signing_in):
             return sign_in.authenticate(self.credential, [self.scope])
 
     def signed_in(self) -> None:
@@ -58,8 +58,12 @@ class Azure:
         Raises:
             AzureError: it can't be had; with the code `sign_in_needed` where a device code must be typed first.
         """
-        with asking("Signing in"):
+        with asking(self._signing_in):
             self.credential.get_token(self.scope)
+
+    @property
+    def _signing_in(self) -> str:
+        return f"Signing in to the tenant {self.account.tenant}" if self.account.tenant else "Signing in"
 
     def forget(self) -> None:
         """Drop the clients and what they hold of the cloud, but not the sign-in: after an outage they start anew."""

@@ -136,11 +136,12 @@ def deploy(
 
     Raises:
         AzureError: it can't be made: the name, the region, a missing permission, another endpoint of the same model,
-            or Azure's own refusal.
+            or Azure's own refusal; or it exists with another model or content safety.
     """
     yield "checking name, model and region"
-    there = _refuse(azure, name, model, version)
-    if there is None:
+    if _refuse(azure, name, model, version, content_safety):
+        yield f"{name} exists already: nothing new is made"
+    else:
         yield "checking the permission"
         _refuse_forbidden(azure)
         yield "asking Azure for the endpoint"
@@ -148,7 +149,42 @@ def deploy(
     yield "ready"
 
 
-def _refuse(azure: Azure, name: str, model: str, version: str) -> Endpoint | None:
+def existing(azure: Azure, name: str, model: str, version: str, *, content_safety: bool) -> Endpoint | None:
+    """The endpoint of a name when it is just the one that is wanted, or None when there is none of the name.
+
+    Args:
+        azure: the account.
+        name: of the endpoint.
+        model: name of the registered model it is to serve.
+        version: of it.
+        content_safety: whether Azure is to filter prompts and replies.
+
+    Raises:
+        AzureError: it is not online, serves another model, or its content safety is another (each named); or the
+            project can't be asked.
+    """
+    there = next((item for item in endpoints(azure) if item.name.lower() == name.lower()), None)
+    if there is None:
+        return None
+    mode = MODES[0] if content_safety else MODES[1]
+    differs = []
+    if there.model != f"{model}:{version}":
+        differs.append(f"It serves {there.model}, not {model}:{version}.")
+    if there.content_safety and there.content_safety != mode:
+        differs.append(f"Its content safety is {there.content_safety.lower()}, not {mode.lower()}.")
+    if there.state != "Online":
+        differs.append(f"It is {there.state}.")
+    if differs:
+        raise AzureError(
+            f"There is an endpoint {there.name} already.",
+            " ".join(differs),
+            f"Choose another name, or delete it first: `finetui azure undeploy {there.name}`.",
+            code="differs",
+        )
+    return there
+
+
+def _refuse(azure: Azure, name: str, model: str, version: str, content_safety: bool) -> Endpoint | None:
     """What is known to stand against an endpoint; the one that is there already when it is just that one."""
     against = name_problem(name)
     if against:
@@ -162,9 +198,10 @@ def _refuse(azure: Azure, name: str, model: str, version: str) -> Endpoint | Non
             "",
             "`finetui azure models --tuned` lists them.",
         )
+    there = existing(azure, name, model, version, content_safety=content_safety)
+    if there is not None:
+        return there
     for other in endpoints(azure):
-        if other.model == f"{model}:{version}" and other.name == name and other.state == "Online":
-            return other
         if other.model == f"{model}:{version}":
             raise AzureError(
                 f"{model}:{version} has an endpoint already: {other.name} ({other.state}).",
@@ -238,6 +275,9 @@ def undeploy(azure: Azure, name: str) -> None:
     get(azure, name)
     with asking(f"The deletion of {name}"):
         finished(azure.service.serverless_endpoints.begin_delete(*azure.place, name))
+    used = _used()
+    if used.pop(name, None) is not None:  # another of the name has not been used yet
+        _write_used(used)
 
 
 def rotate(azure: Azure, name: str, which: str = "Primary") -> None:
@@ -294,8 +334,12 @@ def _used() -> dict[str, float]:
 
 
 def _note_use(name: str) -> None:
+    _write_used({**_used(), name: time.time()})
+
+
+def _write_used(used: dict[str, float]) -> None:
     folder = paths.make_private(paths.data_dir())
-    paths.write_private(folder / "azure-used.json", json.dumps({**_used(), name: time.time()}).encode())
+    paths.write_private(folder / "azure-used.json", json.dumps(used).encode())
 
 
 def _endpoint(found: Any, used: dict[str, float]) -> Endpoint:

@@ -39,9 +39,16 @@ BY_STATUS = {
     408: "Try again in a moment.",
     429: "Wait a minute; fewer requests at once help.",
 }
+TENANT = "The tenant is likely wrong: `finetui azure login --tenant` takes its id or domain."
 LATER = "Try again in a moment; https://status.azure.com tells of troubles."
 ENTRA_PASSING = ("HTTP Error: 5", "TooManyRequests", "temporarily_unavailable", "AADSTS90033")
 """In what azure-identity says when Entra itself is in trouble; it keeps no status of the answer."""
+NO_CERTIFICATES = "CA certificate bundle"
+CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+WRONG_TENANT = (
+    "AADSTS90002", "AADSTS900023", "AADSTS50020", "AADSTS700016", "invalid_tenant", "authority configuration"
+)  # fmt: skip
+"No such tenant, or one that the user or the application isn't in."
 TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
 
@@ -92,6 +99,10 @@ def asking(what: str) -> Iterator[None]:
         raise
     except SdkError as error:  # azure.ai.ml's own exceptions are among them
         raise told(error, what) from error
+    except OSError as error:  # requests' own for it, which azure-core lets pass
+        if NO_CERTIFICATES not in str(error):
+            raise
+        raise told(error, what) from error
 
 
 def told(error: Exception, what: str) -> AzureError:
@@ -100,6 +111,14 @@ def told(error: Exception, what: str) -> AzureError:
     from azure.identity import AuthenticationRequiredError, CredentialUnavailableError
 
     chain = list(_chain(error))
+    if any(NO_CERTIFICATES in str(item) for item in chain):
+        return AzureError(
+            f"{what}: the file of trusted certificates is missing.",
+            scrubbed(str(error)),
+            f"Put it back, or change what names it: {', '.join(CERTIFICATE_VARIABLES)}.",
+            code="no_certificates",
+            transient=True,
+        )
     if any(isinstance(item, AuthenticationRequiredError) for item in chain):
         return AzureError(
             f"{what}: nobody is signed in.",
@@ -126,10 +145,11 @@ def told(error: Exception, what: str) -> AzureError:
         return _answer(error, what)
     if isinstance(error, ClientAuthenticationError):
         passing = any(words in str(error) for words in ENTRA_PASSING)
+        wrong = any(words in str(error) for words in WRONG_TENANT)
         return AzureError(
             f"{what}: the sign-in failed.",
             scrubbed(str(error)),
-            LATER if passing else "Sign in again: `finetui azure login`.",
+            LATER if passing else TENANT if wrong else "Sign in again: `finetui azure login`.",
             code="sign_in_failed",
             transient=passing,
         )
@@ -208,7 +228,8 @@ def _is_network(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """An error and what it came of; one that was told already belongs to an earlier question."""
+    while error is not None and not isinstance(error, AzureError):
         yield error
         error = error.__cause__ or error.__context__
 

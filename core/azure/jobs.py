@@ -75,6 +75,8 @@ class Job:
     studio: str = ""
     created: float = 0.0
     by: str = ""
+    inputs: tuple[str, ...] = ()
+    """What it reads: ARM ids of data assets, or addresses."""
 
     @property
     def ended(self) -> bool:
@@ -275,4 +277,9 @@ def _job(found: Any) -> Job:
         studio=str((services.get("Studio") or {}).get("endpoint") or ""),
         created=data.created_at.timestamp() if data and data.created_at else 0.0,
         by=str(data.created_by or "") if data else "",
+        inputs=tuple(
+            str(tuned[side]["uri"])
+            for side in ("trainingData", "validationData")
+            if (tuned.get(side) or {}).get("uri")
+        ),
     )

@@ -7,10 +7,13 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from core.azure.faults import AzureError, scrubbed
+
+if TYPE_CHECKING:
+    import httpx
 
 VARIABLE = "FINETUI_AZURE_PRICES_URL"
 ADDRESS = "https://prices.azure.com"
@@ -207,7 +210,7 @@ def _ask(query: dict[str, str]) -> list[dict[str, Any]]:
     base = os.environ.get(VARIABLE, ADDRESS).rstrip("/")
     address: str | None = str(httpx.URL(f"{base}/api/retail/prices", params=query))
     rows: list[dict[str, Any]] = []
-    with httpx.Client(timeout=TIMEOUT_S) as client:
+    with _client() as client:
         for _ in range(MOST_PAGES):
             page = _page(client, str(address))
             rows += page.get("Items") or []
@@ -215,6 +218,25 @@ def _ask(query: dict[str, str]) -> list[dict[str, Any]]:
             if not address or urlsplit(address).netloc != urlsplit(base).netloc:
                 break
     return rows
+
+
+def _client() -> httpx.Client:
+    """A client; it reads the trusted certificates when it is made.
+
+    Raises:
+        AzureError: they can't be read; the variables that name them are named.
+    """
+    import httpx
+
+    try:
+        return httpx.Client(timeout=TIMEOUT_S)
+    except OSError as error:
+        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        raise AzureError(
+            "Azure's price list can't be had.",
+            f"The trusted certificates of {' and '.join(f'{it}={os.environ[it]}' for it in named)} can't be read: {error}.",
+            f"Set {' and '.join(named)} to what is there, or unset it.",
+        ) from error
 
 
 def _page(client: Any, address: str) -> dict[str, Any]:

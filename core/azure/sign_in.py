@@ -40,7 +40,7 @@ def credential(account: Account, prompt: Prompt | None = None) -> TokenCredentia
             `sign_in_needed` when it is first used.
 
     Raises:
-        AzureError: a service principal lacks a variable.
+        AzureError: a service principal lacks a variable, or belongs to another tenant than the account's.
     """
     from azure import identity
 
@@ -53,6 +53,7 @@ def credential(account: Account, prompt: Prompt | None = None) -> TokenCredentia
             return identity.ManagedIdentityCredential(client_id=os.environ.get("AZURE_CLIENT_ID"), **TIMEOUTS)
         case "service_principal":
             _refuse_incomplete()
+            _refuse_other_tenant(account.tenant)
             return identity.EnvironmentCredential(**common)
         case "device_code":
 
@@ -103,5 +104,17 @@ def _refuse_incomplete() -> None:
             "The service principal is incomplete.",
             f"The environment has no {', no '.join(missing)}.",
             "Set them, or choose another way with `finetui azure login --identity`.",
+            code="sign_in_failed",
+        )
+
+
+def _refuse_other_tenant(tenant: str) -> None:
+    """azure-identity takes a service principal's tenant from the environment alone."""
+    own = os.environ["AZURE_TENANT_ID"]
+    if tenant and tenant.lower() != own.lower():
+        raise AzureError(
+            f"The service principal is not signed in to the tenant {tenant}.",
+            f"AZURE_TENANT_ID names another: {own}.",
+            f"Set AZURE_TENANT_ID, or use its own: `finetui azure login --tenant {own}`.",
             code="sign_in_failed",
         )

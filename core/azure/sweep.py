@@ -56,7 +56,15 @@ def things(azure: Azure, currency: str = "USD") -> list[Thing]:
     Raises:
         AzureError: the project can't be asked.
     """
-    own_jobs = [job for job in jobs.jobs(azure) if job.run]
+    every_job = jobs.jobs(azure)
+    own_jobs = [job for job in every_job if job.run]
+    reading = {
+        (asset["name"], asset["version"]): job.name
+        for job in every_job
+        if not job.ended
+        for asset in map(data.ASSET_ID.search, job.inputs)
+        if asset
+    }
     outputs = {job.output: job.run for job in own_jobs if job.output}
     models = [item for item in tuned.tuned_models(azure, outputs) if item.run]
     held = {f"{item.name}:{item.version}": item for item in models}
@@ -79,7 +87,14 @@ def things(azure: Azure, currency: str = "USD") -> list[Thing]:
         for name, item in held.items()
     ]
     found += [
-        Thing("data", f"{item.name}:{item.version}", item.run, cost=STORED, created=item.created)
+        Thing(
+            "data",
+            f"{item.name}:{item.version}",
+            item.run,
+            cost=STORED,
+            created=item.created,
+            stays=_read_by(reading.get((item.name, item.version), "")),
+        )
         for item in data.assets(azure)
     ]
     found += [
@@ -104,6 +119,11 @@ def things(azure: Azure, currency: str = "USD") -> list[Thing]:
         if item.own
     ]
     return found
+
+
+def _read_by(job: str) -> str:
+    """Why a data asset stays; empty where no unfinished job reads it."""
+    return f"The unfinished job {job} reads it: `finetui azure cancel {job}` first." if job else ""
 
 
 def _endpoint(azure: Azure, item: endpoints.Endpoint, model: tuned.TunedModel | None, currency: str) -> Thing:

@@ -77,9 +77,7 @@ class Desk:
 
     def sign_in(self, request: pipes.Request, identity: str = "", tenant: str = "") -> Stream:
         """Sign in, by another way if one is named; chunks are `{"url", "code"}` to show, one for each code."""
-        accounts.save(accounts.load().changed(identity=identity, tenant=tenant))
-        azure = self.azure
-        azure.renew()
+        azure = Azure(accounts.load().changed(identity=identity, tenant=tenant), self._prompt)
         ended: queue.SimpleQueue[str | AzureError] = queue.SimpleQueue()
         threading.Thread(target=_sign_in, args=(azure, ended), daemon=True).start()
         while True:
@@ -90,6 +88,8 @@ class Desk:
                 end = ended.get()
                 if isinstance(end, AzureError):
                     raise end
+                accounts.save(azure.account)  # only now: a sign-in that fails leaves the one that works
+                self._azure = azure
                 return {"user": end, **plain.account()}
 
     def choose(self, request: pipes.Request, **values: str) -> Plain:

@@ -122,3 +122,14 @@ async def test_an_empty_pane_says_what_it_is() -> None:
         pane.clear()
         await pilot.pause()
         assert "None yet" in screen_text(pilot)
+
+
+async def test_text_that_comes_at_once_is_wrapped_beside_its_scroll_bar() -> None:
+    log = LogView()
+    async with LogApp(log).run_test(size=(40, 12)) as pilot:
+        await pilot.pause()
+        log.append([Paragraph("x" * 200) for _ in range(20)])
+        await pilot.pause()
+        assert log.show_vertical_scrollbar
+        assert max(len(row[1]) for row in log._rows) == log.scrollable_content_region.width
+        assert log.vertical_scrollbar.position == log.scroll_y == log.max_scroll_y > 0

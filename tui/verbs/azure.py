@@ -57,18 +57,17 @@ def login(
     from core.azure import account as accounts
 
     with errors_told():
-        accounts.save(accounts.load().changed(identity=identity, tenant=tenant))
-        azure = connected()
+        azure = connected(accounts.load().changed(identity=identity, tenant=tenant))
+        _choose(azure, subscription, group, project, region)
+        accounts.save(azure.account)  # only now: a sign-in that fails leaves the one that works
         say(f"Signed in by {accounts.IN_WORDS[azure.account.identity]}.")
         if azure.account.identity not in accounts.UNATTENDED:
             say("This sign-in ends with this command; each run shows a code of its own and waits for it.")
-        _choose(azure, subscription, group, project, region)
         _show(json)
 
 
 def _choose(azure: Any, subscription: str, group: str, project: str, region: str) -> None:
-    """Keep what was named; what was not is chosen where there is but one."""
-    from core.azure import account as accounts
+    """Choose what was named; what was not is chosen where there is but one."""
     from core.azure import choices
     from core.azure.faults import AzureError
 
@@ -98,7 +97,6 @@ def _choose(azure: Any, subscription: str, group: str, project: str, region: str
         azure.account = azure.account.changed(region=where)
     if not chosen:
         say("Subscriptions: " + (", ".join(f"{item.name} ({item.id})" for item in every) or "none"))
-    accounts.save(azure.account)
 
 
 def account(

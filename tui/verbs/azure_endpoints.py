@@ -43,29 +43,39 @@ def deploy(
 ) -> None:
     """Put a tuned model behind a serverless endpoint. It is charged by the hour until it is deleted."""
     from core.azure import endpoints as service
-    from core.azure import plain, sweep, tuned
-    from core.azure.prices import HOURS_A_MONTH
+    from core.azure import plain
 
     with errors_told():
         model, version, run = _model(ref)
         called = name or model
         azure = connected()
-        found = next((item for item in tuned.versions(azure, model) if item.version == version), None)
-        quote = sweep.hosting(azure, found.base if found else "")
-        month = money(quote.cost(HOURS_A_MONTH), quote.currency)
-        say(
-            f"{called}: {quote_text(quote)}; a month of it: {month}. Hours are charged whether it is used or not."
-        )
-        say(service.SAFETY_ON if content_safety else service.SAFETY_OFF)
-        _confirm(yes, f"Make the endpoint {called} for {model}:{version}?")
-        for text in service.deploy(azure, called, model, version, content_safety=content_safety, run=run):
-            say(text)
-        made = service.get(azure, called)
+        made = service.existing(azure, called, model, version, content_safety=content_safety)
+        if made is not None:
+            say(f"{called} exists already and serves {model}:{version}: nothing new is made or charged.")
+        else:
+            _tell_terms(azure, called, model, version, content_safety)
+            _confirm(yes, f"Make the endpoint {called} for {model}:{version}?")
+            for text in service.deploy(azure, called, model, version, content_safety=content_safety, run=run):
+                say(text)
+            made = service.get(azure, called)
         if json:
             out_json(plain.endpoint(made))
         else:
             out(f"{made.name} {made.state} {made.address}")
         say(f"`finetui chat azure:{called}` talks to it; `finetui azure undeploy {called}` ends its hours.")
+
+
+def _tell_terms(azure: Any, called: str, model: str, version: str, content_safety: bool) -> None:
+    """Say what a new endpoint costs and what its filter does."""
+    from core.azure import endpoints as service
+    from core.azure import sweep, tuned
+    from core.azure.prices import HOURS_A_MONTH
+
+    found = next((item for item in tuned.versions(azure, model) if item.version == version), None)
+    quote = sweep.hosting(azure, found.base if found else "")
+    month = money(quote.cost(HOURS_A_MONTH), quote.currency)
+    say(f"{called}: {quote_text(quote)}; a month of it: {month}. Hours are charged whether it is used or not.")
+    say(service.SAFETY_ON if content_safety else service.SAFETY_OFF)
 
 
 def _model(ref: str) -> tuple[str, str, str]:
@@ -181,11 +191,18 @@ def delete_model(
     """Delete a tuned model; refused while an endpoint serves it, with the endpoint's name."""
     from core.azure import sweep as service
     from core.azure import tuned
+    from core.azure.faults import AzureError
 
     with errors_told():
         name, _, version = model.partition(":")
         version = version or "1"
         azure = connected()
+        if not any(item.version == version for item in tuned.versions(azure, name)):
+            raise AzureError(
+                f"There is no model {name}:{version} in {azure.account.project}.",
+                "",
+                "`finetui azure models --tuned` lists them.",
+            )
         used = service.users(azure, name, version)
         if not used:
             _confirm(yes, f"Delete the model {name}:{version} for good?")

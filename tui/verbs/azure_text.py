@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.recipe import Recipe
 from core.work import RemoteEstimate
 from tui.format import count
 from tui.verbs.output import say
+
+if TYPE_CHECKING:
+    from core.azure.account import Account
 
 IN_WORDS = {
     "training": "training, by the token",
@@ -17,8 +20,11 @@ IN_WORDS = {
 }
 
 
-def connected() -> Any:
-    """The clients of the account in use, signed in; a device code is shown and waited for.
+def connected(chosen: Account | None = None) -> Any:
+    """The clients of an account, signed in; a device code is shown and waited for.
+
+    Args:
+        chosen: whose; the account in use when None.
 
     Raises:
         AzureError: nobody can be signed in.
@@ -28,13 +34,14 @@ def connected() -> Any:
     from core.azure.faults import SIGN_IN_NEEDED, AzureError
 
     tell_note()
-    azure = Azure(account.load(), tell_code)
+    azure = Azure(chosen or account.load(), tell_code)
     try:
         azure.signed_in()
+        return azure
     except AzureError as error:
         if error.code != SIGN_IN_NEEDED:
             raise
-        azure.sign_in()
+    azure.sign_in()
     return azure
 
 

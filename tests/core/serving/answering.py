@@ -91,6 +91,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.said.broken.set()
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves early is no error of a test's."""
+
+
+class _UnixServer(ThreadingUnixStreamServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """As above."""
+
+
 @contextmanager
 def answering(socket: Path | None = None) -> Iterator[Answering]:
     """The server, on a free port of the loopback or on a Unix socket."""
@@ -98,10 +108,10 @@ def answering(socket: Path | None = None) -> Iterator[Answering]:
     handler = type("Handler", (_Handler,), {"said": said})
     server: Any
     if socket is None:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server = _Server(("127.0.0.1", 0), handler)
         said.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     else:
-        server = ThreadingUnixStreamServer(str(socket), handler)
+        server = _UnixServer(str(socket), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -103,7 +103,8 @@ def test_a_run_is_judged_beside_its_base_and_an_endpoint_beside_it(
         (("https://h/v1#m", "nonesuch"), "no run 'nonesuch'"),
         (("https://h/v1", "azure:x"), "names no model"),
         (("deployment:none/m", "azure:x", "--prompts", "p", "--data", "d"), "rows and prompts"),
-        (("deployment:none/m", "https://h/v1#m", "--prompts", "p"), "no deployment 'none'"),
+        (("deployment:none/m", "https://h/v1#m", "--prompts", "gone.txt"), "no file gone.txt"),
+        (("deployment:none/m", "https://h/v1#m", "--prompts", __file__), "no deployment 'none'"),
     ],
 )
 def test_mistakes_name_what_to_do(finetui: Finetui, words: tuple[str, ...], told: str) -> None:
