@@ -126,18 +126,32 @@ ACTIONS: tuple[Action, ...] = (
     Action("train.checks", "c", "Checks", "Show checks and estimate in full; esc goes back to the form"),
     Action("train.reset", "r", "Reset", "Set the field back to its default"),
     Action("train.more", "m", "More", "Show or hide the rarely changed settings"),
-    Action("train.azure", "z", "Azure", "Open Azure: sign-in, checklist, models, endpoints, clean-up", footer=True),
+    Action(
+        "train.azure",
+        "z",
+        "Azure",
+        "Open Azure: sign-in, checklist, models, endpoints, clean-up",
+        footer=True,
+    ),
     # Azure, four pages over Train
     Action("azure.fix", "enter", "Fix", "Do what the line needs, after a question", footer=True),
-    Action("azure.sign_in", "i", "Sign in", "Sign in: Azure CLI, device code, service principal ...", footer=True),
-    Action("azure.choose", "c", "Choose", "Choose subscription, resource group, project, tenant", footer=True),
-    Action("azure.next_page", "tab,right_square_bracket", "Models", "Go to the next page: models", footer=True),
+    Action(
+        "azure.sign_in", "i", "Sign in", "Sign in: Azure CLI, device code, service principal ...", footer=True
+    ),
+    Action(
+        "azure.choose", "c", "Choose", "Choose subscription, resource group, project, tenant", footer=True
+    ),
+    Action(
+        "azure.next_page", "tab,right_square_bracket", "Models", "Go to the next page: models", footer=True
+    ),
     Action("azure.look", "r", "Check again", "Check every line again", footer=True),
     Action("azure.stop", "x", "Give up", "Give up the sign-in that waits for its code", footer=True),
     Action("azure.previous_page", "left_square_bracket", "Clean up", "Go to the page before: clean-up"),
     Action("azure.read", "v", "In full", "Show what is known of the line in full; esc goes back to the list"),
     Action("azure.copy", "y", "Copy", "Copy the code that waits to be typed, else the line"),
-    Action("azure_models.use", "enter", "Train it", "Take the model into the form of a run in Azure", footer=True),
+    Action(
+        "azure_models.use", "enter", "Train it", "Take the model into the form of a run in Azure", footer=True
+    ),
     Action("azure_models.search", "slash", "Search", "Search the registry by parts of the name", footer=True),
     Action(
         "azure_models.next_page",
@@ -147,8 +161,15 @@ ACTIONS: tuple[Action, ...] = (
         footer=True,
     ),
     Action("azure_models.look", "r", "Ask again", "Ask the registry and the price list again", footer=True),
-    Action("azure_models.previous_page", "left_square_bracket", "Get ready", "Go to the page before: get ready"),
-    Action("azure_models.read", "v", "In full", "Show what is known of the model in full; esc goes back to the list"),
+    Action(
+        "azure_models.previous_page", "left_square_bracket", "Get ready", "Go to the page before: get ready"
+    ),
+    Action(
+        "azure_models.read",
+        "v",
+        "In full",
+        "Show what is known of the model in full; esc goes back to the list",
+    ),
     Action("azure_models.copy", "y", "Copy", "Copy the model's registry id, or the code that waits"),
     Action("azure_endpoints.deploy", "d", "Deploy", "Deploy a tuned model, after its price", footer=True),
     Action("azure_endpoints.chat", "c,enter", "Chat", "Talk to the endpoint", footer=True),
@@ -163,7 +184,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("azure_endpoints.rotate", "n", "New key", "Make a new key in place of an old one", footer=True),
     Action("azure_endpoints.look", "r", "Ask again", "Ask Azure for the endpoints again", footer=True),
     Action("azure_endpoints.previous_page", "left_square_bracket", "Models", "Go to the page before: models"),
-    Action("azure_endpoints.read", "v", "In full", "Show what is known of it in full; esc goes back to the list"),
+    Action(
+        "azure_endpoints.read", "v", "In full", "Show what is known of it in full; esc goes back to the list"
+    ),
     Action("azure_endpoints.copy", "y", "Copy", "Copy the endpoint's address, or the code that waits"),
     Action("azure_sweep.mark", "space", "Mark", "Mark what is to go, or take its mark away", footer=True),
     Action("azure_sweep.mark_all", "a", "All", "Mark everything, or nothing", footer=True),
@@ -176,8 +199,15 @@ ACTIONS: tuple[Action, ...] = (
         footer=True,
     ),
     Action("azure_sweep.look", "r", "Ask again", "Ask Azure again for what finetui made", footer=True),
-    Action("azure_sweep.previous_page", "left_square_bracket", "Endpoints", "Go to the page before: endpoints"),
-    Action("azure_sweep.read", "v", "In full", "Show what is known of the thing in full; esc goes back to the list"),
+    Action(
+        "azure_sweep.previous_page", "left_square_bracket", "Endpoints", "Go to the page before: endpoints"
+    ),
+    Action(
+        "azure_sweep.read",
+        "v",
+        "In full",
+        "Show what is known of the thing in full; esc goes back to the list",
+    ),
     Action("azure_sweep.copy", "y", "Copy", "Copy what is marked as a list, or the code that waits"),
     # monitor
     Action("monitor.stop", "s", "Stop", "Stop the run; its checkpoint and model are kept", footer=True),
@@ -230,7 +260,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("runs.mark", "space", "Mark", "Mark the run, or take its mark away; up to four are compared"),
     Action("runs.compare", "v", "Compare", "Put the marked runs side by side", footer=True),
     Action("runs.deploy", "d", "Deploy", "Serve the run's model at an address of this machine", footer=True),
-    Action("runs.deployments", "D", "Deployments", "See the deployments and what they are asked", footer=True),
+    Action(
+        "runs.deployments", "D", "Deployments", "See the deployments and what they are asked", footer=True
+    ),
     Action("runs.clean", "f", "Free space", "See what can go from the disk, and take it away"),
     Action("runs.stop", "s", "Stop", "Stop the run; its checkpoint and model are kept"),
     Action("runs.pause", "p", "Pause", "Write a checkpoint, leave and free the device"),
@@ -244,15 +276,29 @@ ACTIONS: tuple[Action, ...] = (
     Action("deployments.new", "n", "New", "Deploy the model of a run", footer=True),
     Action("deployments.chat", "c", "Chat", "Talk to the deployment", footer=True),
     Action("deployments.start", "a", "Start", "Start the deployment", footer=True),
-    Action("deployments.stop", "s", "Stop", "Stop the deployment; replies that are written may end", footer=True),
+    Action(
+        "deployments.stop", "s", "Stop", "Stop the deployment; replies that are written may end", footer=True
+    ),
     Action("deployments.copy", "y", "Copy", "Copy the address", footer=True),
     Action("deployments.key", "K", "New key", "Make another key; the old one ends at once", footer=True),
-    Action("deployments.remove", "x", "Remove", "Stop the deployment and delete it; its runs stay", footer=True),
-    Action("deployments.period", "p", "Period", "Count the requests of a day, of an hour, or of all time", footer=True),
+    Action(
+        "deployments.remove", "x", "Remove", "Stop the deployment and delete it; its runs stay", footer=True
+    ),
+    Action(
+        "deployments.period",
+        "p",
+        "Period",
+        "Count the requests of a day, of an hour, or of all time",
+        footer=True,
+    ),
     Action("deployments.restart", "r", "Restart", "Stop the deployment and start it again", footer=True),
-    Action("deployments.filter", "slash", "Filter", "Show only deployments that contain these words", footer=True),
+    Action(
+        "deployments.filter", "slash", "Filter", "Show only deployments that contain these words", footer=True
+    ),
     Action("deployments.follow", "f", "Follow", "Follow the end of requests or log"),
-    Action("deployments.panes", "tab", "Next pane", "Go to the next pane: page, requests, log", palette=False),
+    Action(
+        "deployments.panes", "tab", "Next pane", "Go to the next pane: page, requests, log", palette=False
+    ),
     Action("deployments.write", "w", "Write", "Write the request log to a file"),
     # runs side by side, a page over the runs
     Action("compare.next_curve", "right_square_bracket", "Curve", "Training or validation loss", footer=True),
@@ -275,20 +321,32 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.write_message", "i,enter", "Message", "Type a message; esc leaves the field", footer=True),
     Action("chat.stop", "s", "Stop", "Stop the reply that is being written", footer=True),
     Action("chat.again", "r", "Again", "Ask once more; the replies there are stay as a branch", footer=True),
-    Action("chat.save", "w", "Save row", "Append a reply, corrected if need be, to a training file", footer=True),
-    Action("chat.choose_run", "m", "Model", "Choose who is talked to on the side with the focus", footer=True),
+    Action(
+        "chat.save", "w", "Save row", "Append a reply, corrected if need be, to a training file", footer=True
+    ),
+    Action(
+        "chat.choose_run", "m", "Model", "Choose who is talked to on the side with the focus", footer=True
+    ),
     Action("chat.judge", "d", "Judge", "Hold both sides against the same rows, with figures", footer=True),
     Action("chat.both", "b", "B beside", "Show side B beside side A, or A alone", footer=True),
     Action("chat.blind", "v", "Vote", "Vote blind: which side says what is hidden until then", footer=True),
     Action("chat.chats", "a", "Chats", "Open, rename or delete kept chats", footer=True),
-    Action("chat.settings", "o", "Settings", "Temperature, top-p, length, seed, stops, system prompt", footer=True),
+    Action(
+        "chat.settings",
+        "o",
+        "Settings",
+        "Temperature, top-p, length, seed, stops, system prompt",
+        footer=True,
+    ),
     Action("chat.improve", "t", "Improve", "Set up a run on the saved rows that goes on from this model"),
     Action("chat.panes", "tab", "Other side", "Go to the other side: A, B", palette=False),
     Action("chat.change", "c", "Change", "Say something else in the turn's place; a branch begins"),
     Action("chat.next_turn", "n", "Next turn", "Go to the next turn: keys act on it"),
     Action("chat.previous_turn", "N", "Previous turn", "Go to the turn before: keys act on it"),
     Action("chat.next_branch", "right_square_bracket", "Next branch", "Show what else was said there"),
-    Action("chat.previous_branch", "left_square_bracket", "Previous branch", "Show what was said there before"),
+    Action(
+        "chat.previous_branch", "left_square_bracket", "Previous branch", "Show what was said there before"
+    ),
     Action("chat.raw", "f", "Format", "Show replies as they were written, or laid out as Markdown"),
     Action("chat.clear", "x", "New chat", "Start an empty chat; this one is kept"),
     Action("chat.editor", "e", "Editor", "Write the message in $EDITOR"),
@@ -297,7 +355,9 @@ ACTIONS: tuple[Action, ...] = (
     # judge, a page over the chat
     Action("judge.measure", "m", "Judge", "Ask both sides now", footer=True),
     Action("judge.stop", "x", "Stop", "Give up the judging; nothing of it is kept", footer=True),
-    Action("judge.show", "v", "Only", "Show all that differ, where B is worse, or where A is worse", footer=True),
+    Action(
+        "judge.show", "v", "Only", "Show all that differ, where B is worse, or where A is worse", footer=True
+    ),
     Action("judge.rows", "n", "Rows", "Set how many rows are asked at most", footer=True),
     Action("judge.file", "f", "File", "Ask the rows of a file", footer=True),
     Action("judge.prompts", "p", "Prompts", "Ask the prompts of a file, one a line", footer=True),

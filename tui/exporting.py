@@ -58,6 +58,12 @@ def find(ref: str, checkpoint: int | None = None) -> Exportable:
     """
     row = supervisor.get(ref)
     directory = RunDirectory(row.directory)
+    if row.backend == "azure":
+        raise ChoiceError(
+            f"The model of {row.name} is in Azure: it can't be evaluated or exported here.",
+            "",
+            f"`finetui azure deploy {row.id}`, then judge it with `finetui judge azure:NAME`.",
+        )
     steps = {item.step: item.path for item in directory.checkpoints()}
     if checkpoint is not None and checkpoint not in steps:
         kept = ", ".join(map(str, steps)) or "none"

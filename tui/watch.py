@@ -209,7 +209,9 @@ def _rare(event: e.Event) -> tuple[str, str] | None:
         case e.Finished():
             took = f" in {duration(event.duration_s)}" if event.duration_s else ""
             name = event.model.removeprefix("azureml:")
-            there = f"; in Azure it is {visible(name)}, d on Endpoints deploys it" if name != event.model else ""
+            there = (
+                f"; in Azure it is {visible(name)}, d on Endpoints deploys it" if name != event.model else ""
+            )
             return f"done: {count(event.step)} steps{took}{there}", "good"
     return None
 

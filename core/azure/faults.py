@@ -46,9 +46,9 @@ ENTRA_PASSING = ("HTTP Error: 5", "TooManyRequests", "temporarily_unavailable", 
 NO_CERTIFICATES = "CA certificate bundle"
 CERTIFICATE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 WRONG_TENANT = (
-    "AADSTS90002", "AADSTS900023", "AADSTS50020", "AADSTS700016", "invalid_tenant", "authority configuration"
+    "AADSTS90002", "AADSTS900023", "AADSTS50020", "invalid_tenant", "authority configuration"
 )  # fmt: skip
-"No such tenant, or one that the user or the application isn't in."
+"""In what Entra says of a tenant that isn't there, or that the user isn't in."""
 TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from core.azure import account as accounts
 from core.azure.clients import Azure, finished, poll_s, text
@@ -49,18 +49,49 @@ def create_group(azure: Azure, name: str, region: str) -> accounts.Account:
     Raises:
         AzureError: the name can't be used, or Azure refuses.
     """
-    if not GROUP.fullmatch(name):
+    refuse_names(group=name)
+    if not region_of(azure, name):
+        if not region:
+            raise AzureError("A resource group needs its region.", "", "Name one, e.g. eastus2.")
+        with asking(f"The resource group {name}"):
+            azure.resources.resource_groups.create_or_update(name, {"location": region, "tags": OWN})
+    return _choose(azure, resource_group=name)
+
+
+def region_of(azure: Azure, group: str) -> str:
+    """Where a resource group lies; empty where there is none of the name.
+
+    Raises:
+        AzureError: Azure can't be asked.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with asking(f"The resource group {group}"):
+        try:
+            return str(azure.resources.resource_groups.get(group).location)
+        except ResourceNotFoundError:
+            return ""
+
+
+def refuse_names(group: str | None = None, workspaces: Iterable[str] = ()) -> None:
+    """Refuse what Azure takes for no name of a resource group, or of a hub or project.
+
+    Raises:
+        AzureError: a name can't be used.
+    """
+    if group is not None and not GROUP.fullmatch(group):
         raise AzureError(
-            f"A resource group can't be called {name!r}.",
+            f"A resource group can't be called {group!r}.",
             "Use up to 90 letters, digits and . _ - ( ).",
             "Choose another.",
         )
-    if not region:
-        raise AzureError("A resource group needs its region.", "", "Name one, e.g. eastus2.")
-    with asking(f"The resource group {name}"):
-        if not azure.resources.resource_groups.check_existence(name):
-            azure.resources.resource_groups.create_or_update(name, {"location": region, "tags": OWN})
-    return _choose(azure, resource_group=name)
+    for name in workspaces:
+        if not WORKSPACE.fullmatch(name):
+            raise AzureError(
+                f"A hub or project can't be called {name!r}.",
+                "A name has 3 to 33 letters, digits, - and _, and begins with a letter or digit.",
+                "Choose another name.",
+            )
 
 
 def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterator[str]:
@@ -74,13 +105,7 @@ def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterato
     """
     from azure.ai.ml.entities import Hub, Project
 
-    for name in (hub, project):
-        if not WORKSPACE.fullmatch(name):
-            raise AzureError(
-                f"A hub or project can't be called {name!r}.",
-                "A name has 3 to 33 letters, digits, - and _, and begins with a letter or digit.",
-                "Choose another name.",
-            )
+    refuse_names(workspaces=(hub, project))
     there = _kind(azure, hub)
     if there not in ("", "hub"):
         raise AzureError(
@@ -105,6 +130,11 @@ def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterato
         where = str(azure.in_group().workspaces.get(project).location)
     _choose(azure, project=project, region=where)
     yield f"{project} is chosen"
+
+
+def hub_of(project: str) -> str:
+    """The name of the hub that is made for a project where none is named."""
+    return f"{project}-hub"
 
 
 def _kind(azure: Azure, name: str) -> str:
@@ -142,6 +172,7 @@ def fixed(azure: Azure, action: str, name: str, hub: str, region: str) -> Iterat
             yield f"{azure.account.resource_group} is there and chosen"
         case "create_project":
             project = name or azure.account.project
-            yield from create_project(azure, hub or f"{project}-hub", project, region or azure.account.region)
+            there = region or azure.account.region or region_of(azure, azure.account.resource_group)
+            yield from create_project(azure, hub or hub_of(project), project, there)
         case _:
             raise AzureError(f"{action!r} can't be done here.", "", "`finetui azure login` chooses.")

@@ -59,6 +59,10 @@ class Order:
     output: str
 
 
+ASKED_TO_CANCEL = "asked Azure to cancel the job"
+"""What a run says once Azure has heard of its stop."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A fine-tuning job as Azure has it. Times are UTC seconds, 0 for unknown."""

@@ -231,11 +231,13 @@ def _client() -> httpx.Client:
     try:
         return httpx.Client(timeout=TIMEOUT_S)
     except OSError as error:
-        named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+        named = " and ".join(
+            f"{name}={os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)
+        )
         raise AzureError(
             "Azure's price list can't be had.",
-            f"The trusted certificates of {' and '.join(f'{it}={os.environ[it]}' for it in named)} can't be read: {error}.",
-            f"Set {' and '.join(named)} to what is there, or unset it.",
+            f"The trusted certificates can't be read ({named}): {error}.",
+            "Set the variable to what is there, or unset it.",
         ) from error
 
 

@@ -79,7 +79,7 @@ class Watch:
             if self.patience.stopping and not asked:
                 asked = True
                 self.patience.insist(lambda: jobs.cancel(self.azure, self.record.job))
-                self.run.emit(Status(text="asked Azure to cancel the job"))
+                self.run.emit(Status(text=jobs.ASKED_TO_CANCEL))
             self.patience.wait(poll_s())
 
     def _tell(self, job: Job) -> None:

@@ -128,6 +128,8 @@ def _lost(stored: StoredRun, worker: Worker | None) -> RunRow:
     lines = [reason, "The last lines of worker.log:", *tail] if tail else [reason, "Its worker.log is empty."]
     step = max((checkpoint.step for checkpoint in run.checkpoints()), default=0)
     place = f"continues from step {step}" if step else "starts again: there is no checkpoint yet"
+    if stored.meta.backend == "azure":
+        place = "goes on with its job in Azure: no second one is sent"
     return _row(
         stored,
         "lost",

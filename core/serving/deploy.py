@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from core import paths
+from core.runs import supervisor
 from core.serving import deployments, profile, regression, sockets, vllm
 from core.serving.deployments import PORTS, Deployment
 from core.serving.patterns import read_patterns
@@ -101,7 +102,7 @@ async def deploy(wish: Wish, told: Told) -> Deployed:
     port = sockets.free_port(wish.host, PORTS) if wish.port is None else _bound_port(wish.host, wish.port)
     _check_safety(wish.safety)
     key, sha256 = new_key()
-    with _made_aside(directory) as aside:
+    with _made_aside(directory, {item.run for item in tuned}) as aside:
         engine = "vllm" if vllm.usable() else "transformers"
         models, notes = [], []
         for item in tuned:
@@ -149,15 +150,18 @@ def _bound_port(host: str, port: int) -> int:
 
 
 @contextmanager
-def _made_aside(directory: Path) -> Iterator[Path]:
-    """A folder that becomes the deployment's directory when all went well."""
+def _made_aside(directory: Path, runs: Iterable[str]) -> Iterator[Path]:
+    """A folder that becomes the deployment's directory when all went well and none of its runs is being deleted."""
     aside = directory.with_name(f".new-{directory.name}")
     paths.make_private(directory.parent)
     shutil.rmtree(aside, ignore_errors=True)  # of a deploy that was killed
     paths.make_private(aside)
     try:
         yield aside
-        aside.rename(directory)
+        with ExitStack() as held:
+            for run in sorted(runs):
+                held.enter_context(supervisor.changing(run))
+            aside.rename(directory)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise

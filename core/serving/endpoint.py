@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -95,7 +96,7 @@ class Endpoint:
         return {"endpoint": self.spec}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Connection:
     """Where requests go; lives in the worker's memory only.
 
@@ -105,6 +106,7 @@ class Connection:
         model: what requests name.
         key: sent as a bearer token, or empty.
         socket: the Unix socket to use in place of the network.
+        renewed: asks for the key anew, where whoever gave it may have changed it since.
     """
 
     title: str
@@ -112,6 +114,7 @@ class Connection:
     model: str
     key: str
     socket: Path | None = None
+    renewed: Callable[[], str] | None = None
 
     def __repr__(self) -> str:
         return f"Connection({self.title!r})"  # a key must not get into a log by chance
@@ -230,7 +233,8 @@ def connect(endpoint: Endpoint) -> Connection:
         from core.azure.endpoints import connection
 
         base_url, key = connection(endpoint.name)
-        return Connection(endpoint.title, base_url, endpoint.model or endpoint.name, key)
+        model = endpoint.model or endpoint.name
+        return Connection(endpoint.title, base_url, model, key, renewed=lambda: connection(endpoint.name)[1])
     key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
     if endpoint.key_variable and not key:
         raise EndpointError(

@@ -179,14 +179,22 @@ async def _pieces(
             http: Any = await stack.enter_async_context(
                 httpx.AsyncClient(timeout=timeout, transport=transport)
             )
+            key = connection.key
             client = openai.AsyncOpenAI(
                 base_url=connection.base_url,
-                api_key=connection.key or "none",
+                api_key=key or "none",
                 http_client=http,
                 timeout=http.timeout,
                 max_retries=retries,
             )
-            stream = await _begin(client, _request(connection, messages, sampling))
+            asked = _request(connection, messages, sampling)
+            try:
+                stream = await _begin(client, asked)
+            except openai.AuthenticationError:
+                if connection.renewed is None:
+                    raise
+                await _renew(connection, key)
+                stream = await _begin(client.with_options(api_key=connection.key), asked)
             await stack.enter_async_context(aclosing(stream.response))
             async for chunk in stream:
                 piece = _read(chunk)
@@ -196,6 +204,13 @@ async def _pieces(
                     return
     except (openai.OpenAIError, httpx.HTTPError, ValueError) as error:
         raise _explained(connection, error) from None  # the cause may hold the key
+
+
+async def _renew(connection: Connection, refused: str) -> None:
+    """Have another key than the refused one, unless another request has fetched it meanwhile."""
+    assert connection.renewed is not None
+    if connection.key == refused:
+        connection.key = await asyncio.to_thread(connection.renewed)
 
 
 def _request(connection: Connection, messages: Messages, sampling: Sampling) -> dict[str, Any]:
@@ -279,7 +294,9 @@ def _explained(connection: Connection, error: Exception) -> EndpointError:
         return EndpointError(
             f"{connection.title} refuses ({error.status_code}).",
             _clean(connection, _message(error)),
-            NEXT_STEPS.get(error.status_code, "Read its answer; change what it names."),
+            FRESH_KEY_REFUSED
+            if error.status_code == 401 and connection.renewed is not None
+            else NEXT_STEPS.get(error.status_code, "Read its answer; change what it names."),
         )
     return EndpointError(
         f"{connection.title} broke off.",
@@ -288,6 +305,10 @@ def _explained(connection: Connection, error: Exception) -> EndpointError:
     )
 
 
+FRESH_KEY_REFUSED = (
+    "The key was fetched just now: `finetui azure endpoints` shows the endpoint's state; `finetui azure rotate NAME` "
+    "makes a new key."
+)
 NEXT_STEPS = {
     401: "Check the key in its environment variable.",
     403: "Check what the key is allowed to do.",

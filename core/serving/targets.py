@@ -156,6 +156,18 @@ def _parted(ref: str) -> tuple[str, str]:
 
 def _no_model(row: RunRow) -> TargetError:
     watch, resume = f"`finetui watch {row.id}`", f"`finetui resume {row.id}`"
+    if row.backend == "azure" and row.state != "finished":
+        return TargetError(
+            f"{row.name} has no model yet.",
+            f"It is {row.state}.",
+            watch if row.active else f"{resume} goes on with it.",
+        )
+    if row.backend == "azure":
+        return TargetError(
+            f"The model of {row.name} is in Azure, not on this machine.",
+            "It answers behind an endpoint only, which is charged by the hour.",
+            f"`finetui azure deploy {row.id}` makes one; then `finetui chat azure:NAME`.",
+        )
     return TargetError(
         f"{row.name} has no model yet.",
         f"It is {row.state}, and no checkpoint has been written.",

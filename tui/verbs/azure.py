@@ -15,6 +15,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="Catalogue id, hub id or registry id.", show_default=False)
 ]
+HINTS = {
+    "choose": "finetui azure login",
+    "create_group": "--fix does it: finetui azure check --fix --group NAME --project NAME --region REGION",
+    "create_project": "--fix does it: finetui azure check --fix --project NAME",
+}
 MARKS = {"ok": "ok", "missing": "MISSING", "warning": "warning", "unknown": "unknown", "waiting": "waits"}
 
 
@@ -146,9 +151,15 @@ def check(
     json: Json = False,
 ) -> None:
     """The checklist: what fine-tuning needs, what each line means and costs, and what is missing. Ends with 2 then."""
+    from core.azure.fixes import hub_of, refuse_names
+
     with errors_told():
         azure = connected()
+        if fix:
+            refuse_names(group or None, filter(None, (project, hub or (project and hub_of(project)))))
         lines = _checked(azure, model, json)
+        if fix:
+            _refuse_lacking(azure, lines, group, project, region)
         while fix and (todo := next((line for line in lines if line.fix and line.state == "missing"), None)):
             _fix(azure, todo, group, project, hub, region)
             lines = _checked(azure, model, json)
@@ -169,10 +180,7 @@ def _checked(azure: Any, model: str, json: bool) -> list[Any]:
         if line.state in ("missing", "warning"):
             out(f"         {line.meaning} Cost: {line.cost}")
         if line.fix and line.state == "missing":
-            out(
-                "         -> "
-                + ("finetui azure login" if line.fix == "choose" else f"--fix does it ({line.fix})")
-            )
+            out(f"         -> {HINTS.get(line.fix, '--fix does it')}")
         if line.ask:
             out(f"         -> ask: {line.ask}")
     if json:
@@ -180,17 +188,34 @@ def _checked(azure: Any, model: str, json: bool) -> list[Any]:
     return lines
 
 
-def _fix(azure: Any, line: Any, group: str, project: str, hub: str, region: str) -> None:
+def _refuse_lacking(azure: Any, lines: list[Any], group: str, project: str, region: str) -> None:
+    """Refuse before anything is made when an option for what is to be made is missing."""
     from core.azure.faults import AzureError
+    from core.azure.fixes import region_of
+
+    fixes = {line.key: line.fix for line in lines if line.state == "missing"}
+    waiting = {line.key for line in lines if line.state == "waiting"}
+    makes_group = fixes.get("group") == "create_group"
+    makes_project = fixes.get("project") == "create_project" or (makes_group and "project" in waiting)
+    chosen, lacking = azure.account, []
+    wanted = (group if makes_group else "") or chosen.resource_group
+    if makes_group and not wanted:
+        lacking.append("--group NAME")
+    if makes_project and not (project or chosen.project):
+        lacking.append("--project NAME")
+    placed = region or chosen.region or (wanted and region_of(azure, wanted))
+    if (makes_group or makes_project) and not placed:
+        lacking.append("--region REGION")
+    if lacking:
+        raise AzureError(
+            "Nothing was made: --fix needs more.", "", f"Give {' '.join(lacking)} too.", code="not_chosen"
+        )
+
+
+def _fix(azure: Any, line: Any, group: str, project: str, hub: str, region: str) -> None:
     from core.azure.fixes import fixed
 
     name = group if line.fix == "create_group" else project
-    wanted = name or (azure.account.resource_group if line.fix == "create_group" else azure.account.project)
-    if line.fix.startswith("create") and not (wanted and (region or azure.account.region)):
-        option = "--group" if line.fix == "create_group" else "--project"
-        raise AzureError(
-            f"{line.title}: it needs a name and a region.", "", f"Give {option} NAME and --region REGION."
-        )
     for text in fixed(azure, line.fix, name, hub, region):
         say(f"{line.title}: {text}")
 

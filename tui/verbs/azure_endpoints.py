@@ -74,7 +74,9 @@ def _tell_terms(azure: Any, called: str, model: str, version: str, content_safet
     found = next((item for item in tuned.versions(azure, model) if item.version == version), None)
     quote = sweep.hosting(azure, found.base if found else "")
     month = money(quote.cost(HOURS_A_MONTH), quote.currency)
-    say(f"{called}: {quote_text(quote)}; a month of it: {month}. Hours are charged whether it is used or not.")
+    say(
+        f"{called}: {quote_text(quote)}; a month of it: {month}. Hours are charged whether it is used or not."
+    )
     say(service.SAFETY_ON if content_safety else service.SAFETY_OFF)
 
 

@@ -21,6 +21,8 @@ Ref = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, the beginning of an id, or name.", show_default=False)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CANCEL_S = 20.0
+"""Azure may take minutes to cancel a job, and can't be asked at all without a network: nobody waits for that here."""
 
 
 def register(app: typer.Typer) -> None:
@@ -101,8 +103,13 @@ def watch(
 
 
 def stop(ref: Ref, json: Json = False) -> None:
-    """Stop a run after its present step; a checkpoint and the model are kept."""
-    _change(supervisor.stop, ref, json, "stopped", "stopping: it writes a checkpoint and the model first")
+    """Stop a run after its present step; a checkpoint and the model are kept. A job in Azure is cancelled."""
+    with errors_told():
+        remote = supervisor.get(ref).backend == "azure"
+    if remote:
+        _change(supervisor.stop, ref, json, "stopped", "stopping: the job is cancelled", CANCEL_S)
+    else:
+        _change(supervisor.stop, ref, json, "stopped", "stopping: it writes a checkpoint and the model first")
 
 
 def pause(ref: Ref, json: Json = False) -> None:
@@ -110,9 +117,39 @@ def pause(ref: Ref, json: Json = False) -> None:
     _change(supervisor.pause, ref, json, "paused", "pausing: it writes a checkpoint first")
 
 
-def resume(ref: Ref, json: Json = False) -> None:
-    """Go on with a paused, stopped, failed or lost run from its last checkpoint."""
+def resume(
+    ref: Ref,
+    json: Json = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Don't ask before a new job in Azure is paid for.")
+    ] = False,
+) -> None:
+    """Go on with a paused, stopped, failed or lost run from its last checkpoint.
+
+    A run in Azure watches its job again; where that has failed or was cancelled, a new one is sent and paid for.
+    """
+    with errors_told():
+        if told := _new_job(supervisor.get(ref)):
+            say(told)
+            if interactive() and not yes and not typer.confirm("Send a new job?", err=True):
+                raise typer.Exit(2)
     _change(supervisor.resume, ref, json, "", f"goes on; `finetui watch {ref}` shows it")
+
+
+def _new_job(row: RunRow) -> str:
+    """What to know before a run is resumed by another job in Azure; empty where none is sent."""
+    if row.backend != "azure" or row.state not in ("stopped", "failed"):
+        return ""
+    from core.azure.jobs import ENDED
+    from core.azure.record import read
+
+    record = read(RunDirectory(row.directory).path)
+    if record is None or record.status not in ENDED[1:]:
+        return ""
+    return (
+        f"The job {record.job} is over ({record.status.lower()}): a new one is sent, trains from the beginning "
+        "and is paid for anew."
+    )
 
 
 def change(
@@ -209,17 +246,44 @@ def rename(
     _change(lambda given: supervisor.rename(given, name), ref, json, "", f"is now called {name}")
 
 
-def _change(verb: Any, ref: str, json: bool, until: str, words: str) -> None:
-    """Do it, say so, and wait for what takes a moment."""
+def _change(verb: Any, ref: str, json: bool, until: str, words: str, longest_s: float | None = None) -> None:
+    """Do it, say so, and wait for what takes a moment; of what Azure has to do not longer than `longest_s`."""
     with errors_told():
         row = verb(ref)
         say(f"{row.id} {words}")
         if until and row.state != until:
             try:
-                row = supervisor.wait(row.id)
+                row = _waited(row, longest_s)
             except KeyboardInterrupt:
                 say(f"Not waiting any longer; it will be {until} all the same.")
             else:
-                say(f"{row.id} is {row.state} at step {row.step} of {row.total_steps}")
+                say(
+                    _not_yet(row)
+                    if row.active
+                    else f"{row.id} is {row.state} at step {row.step} of {row.total_steps}"
+                )
         if json:
             out_json(as_data(row))
+
+
+def _waited(row: RunRow, longest_s: float | None) -> RunRow:
+    """The run when it has ended, or as it is after the longest wait."""
+    try:
+        return supervisor.wait(row.id, timeout_s=longest_s)
+    except supervisor.RunError:
+        found = supervisor.get(row.id)
+        if longest_s is None or not found.active:
+            raise
+        return found
+
+
+def _not_yet(row: RunRow) -> str:
+    """Of a run in Azure whose cancelling takes longer than one waits for it."""
+    from core.azure.jobs import ASKED_TO_CANCEL, IN_WORDS
+
+    if row.phase in (ASKED_TO_CANCEL, IN_WORDS["CancelRequested"]):
+        return f"Azure cancels the job and takes its time; `finetui watch {row.id}` shows when it is done."
+    return (
+        "The cancel has not reached Azure yet: the job goes on there, and costs, until it does. "
+        f"The run's worker keeps trying; `finetui watch {row.id}` shows how it goes."
+    )

@@ -107,3 +107,23 @@ def test_a_wrong_secret_is_told_without_the_secret(clients: Azure, monkeypatch: 
     assert "AADSTS7000215" in refused.value.cause
     assert "wrong-secret-Zq81" not in str(refused.value)
     assert not refused.value.transient
+
+
+def test_a_service_principal_of_another_tenant_is_refused(azure: Emulator, clients: Azure) -> None:
+    with pytest.raises(AzureError, match="not signed in to the tenant other.example") as refused:
+        Azure(replace(clients.account, tenant="other.example")).signed_in()
+    assert azure.tenant in refused.value.cause
+    Azure(replace(clients.account, tenant=azure.tenant.upper())).signed_in()
+
+
+def test_a_wrong_tenant_is_named_as_the_cause(clients: Azure) -> None:
+    here = Azure(replace(clients.account, identity="device_code", tenant="wrong.example"))
+    with pytest.raises(AzureError) as first:
+        here.signed_in()
+    try:
+        raise first.value
+    except AzureError:
+        with pytest.raises(AzureError, match="tenant wrong.example") as refused:
+            here.sign_in()
+    assert refused.value.code == "sign_in_failed"
+    assert "tenant is likely wrong" in refused.value.next_step

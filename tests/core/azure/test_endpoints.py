@@ -87,6 +87,33 @@ def test_asking_again_for_the_same_endpoint_makes_no_second_one(
     assert model[0] in refused.value.next_step
 
 
+def test_an_endpoint_that_is_there_is_not_taken_for_another(
+    clients: Azure, model: tuple[str, str], azure: Emulator
+) -> None:
+    name = deploy(clients, model, content_safety=False)
+    with pytest.raises(AzureError, match="already") as refused:
+        deploy(clients, model, content_safety=True)
+    assert "content safety is disabled, not enabled" in refused.value.cause
+    assert f"finetui azure undeploy {name}" in refused.value.next_step
+    with pytest.raises(AzureError, match="already") as refused:
+        endpoints.existing(clients, name, "other", "1", content_safety=False)
+    assert f"It serves {model[0]}:{model[1]}, not other:1." in refused.value.cause
+    before = len([method for method, *_ in azure.requests if method == "PUT"])
+    said = list(endpoints.deploy(clients, name, *model, content_safety=False))
+    assert any("exists already" in text for text in said)
+    assert len([method for method, *_ in azure.requests if method == "PUT"]) == before
+    assert endpoints.existing(clients, "free", *model, content_safety=False) is None
+
+
+def test_an_endpoint_of_a_deleted_ones_name_was_never_used(clients: Azure, model: tuple[str, str]) -> None:
+    name = deploy(clients, model)
+    endpoints.connection(name)
+    assert endpoints.get(clients, name).used
+    endpoints.undeploy(clients, name)
+    deploy(clients, model)
+    assert endpoints.get(clients, name).used == 0.0
+
+
 @pytest.mark.parametrize("name", ["", "with.dot", "with space", "-begins", "ends-", "x" * 53])
 def test_a_name_that_can_not_be_is_refused_before_azure_is_asked(
     azure: Emulator, clients: Azure, model: tuple[str, str], name: str
@@ -214,6 +241,12 @@ def test_a_running_job_is_not_swept(azure: Emulator, clients: Azure, finished: R
     azure.state.jobs[record(finished).job].status = "Running"
     job = next(item for item in sweep.things(clients) if item.kind == "job")
     assert "finetui azure cancel" in job.stays
+    rows = [item for item in sweep.things(clients) if item.kind == "data"]
+    assert len(rows) == 2
+    assert all(job.name in item.stays for item in rows)
+    assert all(error is not None for _, error in sweep.delete(clients, [job, *rows]))
+    azure.state.jobs[job.name].status = "Completed"
+    assert not any(item.stays for item in sweep.things(clients))
 
 
 def test_no_key_is_written_anywhere(clients: Azure, model: tuple[str, str], finished: RunDirectory) -> None:

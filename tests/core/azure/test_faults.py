@@ -74,3 +74,18 @@ def test_secrets_in_texts_of_others_are_left_out() -> None:
     assert told.startswith("PUT https://x.blob.core.windows.net/c/f?")
     assert "\n" not in told
     assert len(scrubbed("x" * 5000)) == 600
+
+
+def test_missing_certificates_are_waited_for(clients: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients.signed_in()
+    assert jobs.find(clients, "any") is None
+    fresh = Azure(clients.account)
+    for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, "/nowhere/certificates.pem")
+    with pytest.raises(AzureError, match="certificates is missing") as refused:
+        jobs.find(clients, "any")
+    assert refused.value.transient
+    assert "REQUESTS_CA_BUNDLE" in refused.value.next_step
+    with pytest.raises(AzureError) as refused:
+        fresh.signed_in()
+    assert refused.value.transient

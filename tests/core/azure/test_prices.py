@@ -82,3 +82,8 @@ def test_a_unit_is_read_or_the_price_is_unknown(kind: prices.Kind, unit: str, pe
 
 def test_a_cost_is_in_units_of_the_list() -> None:
     assert Quote("training", 2.0, 1e6).cost(500_000) == 1.0
+
+
+def test_missing_certificates_are_named_with_their_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/certificates.pem")
+    assert "SSL_CERT_FILE=/nowhere/certificates.pem" in quotes("Phi-4", "eastus2")["training"].why

@@ -151,3 +151,15 @@ def test_roles_are_read_as_azure_reads_them() -> None:
     assert allowed(f"{LEARNING}/workspaces/JOBS/write", developer)
     assert not allowed(f"{LEARNING}/workspaces/write", developer)
     assert allowed(f"{LEARNING}/workspaces/write", [*developer, *contributor])  # another role may give it
+
+
+def test_a_group_that_is_there_needs_no_region(azure: Emulator, clients: Azure) -> None:
+    clients.account = Account("service_principal", azure.tenant, azure.subscription)
+    clients.forget()
+    assert fixes.region_of(clients, azure.resource_group) == azure.region
+    assert fixes.region_of(clients, "not-there") == ""
+    assert fixes.create_group(clients, azure.resource_group, "").resource_group == azure.resource_group
+    list(fixes.fixed(clients, "create_project", "no-region-named", "", ""))
+    assert account.load().region == azure.region
+    with pytest.raises(AzureError, match="needs its region"):
+        fixes.create_group(clients, "not-there", "")

@@ -257,6 +257,30 @@ def test_an_azure_endpoint_is_asked_for_its_address_and_key(monkeypatch: pytest.
     found = connect(parse("azure:phi"))
     assert (found.base_url, found.key, found.model) == ("https://phi.example/v1", KEY, "phi")
     assert connect(parse("azure:phi/Phi-4")).model == "Phi-4"
+    assert found.renewed is not None
+    assert found.renewed() == KEY
+
+
+def test_a_key_that_was_changed_since_is_fetched_anew_once(server: Answering) -> None:
+    server.status = 401
+    fetched: list[str] = []
+
+    def renewed() -> str:
+        fetched.append(f"key-{len(fetched)}")
+        if len(fetched) == 2:
+            server.status = 200
+        return fetched[-1]
+
+    connection = Connection("phi", server.url, "tiny", "old", renewed=renewed)
+    with pytest.raises(EndpointError, match="401") as refused:
+        whole(connection)
+    assert fetched == ["key-0"]
+    assert "environment variable" not in refused.value.next_step
+    assert whole(connection)[1].text == "Hello é"
+    whole(connection)
+    assert fetched == ["key-0", "key-1"]
+    sent = [headers["authorization"] for headers, _ in server.asked]
+    assert sent == [f"Bearer {key}" for key in ("old", "key-0", "key-0", "key-1", "key-1")]
 
 
 def test_a_deployment_must_run_and_have_the_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

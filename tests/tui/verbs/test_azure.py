@@ -73,6 +73,20 @@ def test_login_by_code_shows_it(azure: Emulator, finetui: Finetui) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [("--tenant", "wrong.example"), ("--identity", "device_code", "--tenant", "wrong.example"),
+     ("--identity", "managed_identity"), ("--subscription", "nowhere")],
+)  # fmt: skip
+def test_a_login_that_fails_leaves_the_one_that_works(finetui: Finetui, words: tuple[str, ...]) -> None:
+    before = load()
+    result = finetui("azure", "login", *words)
+    assert result.exit_code == 2
+    assert "Signed in" not in result.stderr
+    assert "its time is over" not in result.stderr
+    assert load() == before
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("login", "--identity", "password"), "azure_cli"),
@@ -80,6 +94,7 @@ def test_login_by_code_shows_it(azure: Emulator, finetui: Finetui) -> None:
         (("attach", "no-such-job"), "no job no-such-job"),
         (("cancel", "no-such-job"), "no job no-such-job"),
         (("undeploy", "nothing", "--yes"), "no endpoint nothing"),
+        (("delete-model", "nothing", "--yes"), "no model nothing:1"),
         (("deploy", "no-such-run"), "no-such-run"),
         (("prices", "smollm2-135m-instruct"), "phi-4-mini-instruct"),
     ],
@@ -138,6 +153,13 @@ def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path
     assert azure.state.endpoints == {}
     made = data(finetui, "azure", "deploy", run, "--name", "tone", "--no-content-safety", "--yes")
     assert (made["state"], made["content_safety"], made["run"]) == ("Online", "Disabled", run)
+    other = finetui("azure", "deploy", run, "--name", "tone", "--yes")
+    assert other.exit_code == 2
+    assert "Content safety on" not in other.stderr
+    assert "finetui azure undeploy tone" in other.stderr
+    again = finetui("azure", "deploy", run, "--name", "tone", "--no-content-safety", "--yes")
+    assert "exists already" in again.stderr
+    assert "Hours are charged" not in again.stderr
     listing = finetui("azure", "endpoints").stdout
     assert "0.8000 USD/hour" in listing
     assert "SAFETY OFF" in listing
@@ -155,6 +177,72 @@ def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path
     assert data(finetui, "azure", "sweep") == []
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--group", "new-group"), "--project NAME --region REGION"),
+        (("--group", "new-group", "--project", "p" * 31, "--region", "westus3"), "can't be called"),
+        (
+            ("--group", "new-group", "--project", "good", "--hub", "a b", "--region", "westus3"),
+            "can't be called",
+        ),
+        (("--group", "x" * 91, "--project", "good", "--region", "westus3"), "can't be called"),
+        ((), "--group NAME --project NAME --region REGION"),
+    ],
+)
+def test_a_fix_is_refused_whole_before_anything_is_made(
+    azure: Emulator, finetui: Finetui, words: tuple[str, ...], said: str
+) -> None:
+    save(Account("service_principal", azure.tenant, azure.subscription))
+    result = finetui("azure", "check", "--fix", *words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not any(method == "PUT" for method, *_ in azure.requests)
+    assert load().resource_group == ""
+
+
+def test_a_group_that_is_there_is_taken_with_its_region(azure: Emulator, finetui: Finetui) -> None:
+    save(Account("service_principal", azure.tenant, azure.subscription))
+    asked = finetui("azure", "check")
+    assert "--fix --group NAME --project NAME --region REGION" in asked.stdout
+    result = finetui("azure", "check", "--fix", "--group", azure.resource_group, "--project", "fresh-one")
+    assert result.exit_code == 0, result.output
+    assert (load().project, load().region) == ("fresh-one", azure.region)
+
+
+def test_a_model_in_azure_is_not_here_and_a_cancelled_job_is_paid_for_anew(
+    azure: Emulator, finetui: Finetui, rows: Path
+) -> None:
+    run = submitted(finetui, rows)
+    assert f"finetui azure deploy {run}" in finetui("chat", run, "--prompt", "hello").stderr
+    assert "finetui judge azure:NAME" in finetui("evaluate", run).stderr
+    azure.settings.job_ending = "Failed"
+    failed = finetui("azure", "submit", rows, *MODEL, "--name", "fails")
+    assert failed.exit_code == 1
+    azure.settings.job_ending = "Completed"
+    resumed = finetui("resume", "fails")
+    assert "paid for anew" in resumed.stderr
+    assert supervisor.wait("fails", timeout_s=PATIENCE_S).state == "finished"
+
+
+def test_a_stop_without_a_network_does_not_wait_for_it(
+    azure: Emulator, finetui: Finetui, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.verbs.runs.CANCEL_S", 2.0)
+    azure.settings.hold_jobs_at = "Running"
+    run = finetui("azure", "submit", rows, *MODEL, "--name", "held", "--detach").stdout.strip()
+    directory = RunDirectory(supervisor.get(run).directory)
+    until(lambda: (directory.path / "azure.json").exists() and record(directory).submitted)
+    until(lambda: record(directory).status == "Running")
+    azure.faults.add("* *", kind="network_gone", seconds=3600)
+    result = finetui("stop", run)
+    assert result.exit_code == 0
+    assert "stopping: the job is cancelled" in result.stderr
+    assert "has not reached Azure yet" in result.stderr
+    azure.settings.hold_jobs_at = None
+    azure.faults.restore_network()
+
+
 def test_a_running_job_is_not_paused_but_stopped_even_when_nobody_watches(
     azure: Emulator,
     finetui: Finetui,
@@ -170,6 +258,7 @@ def test_a_running_job_is_not_paused_but_stopped_even_when_nobody_watches(
     assert f"finetui stop {run}" in paused.stderr
     os.kill(supervisor.get(run).summary.pid, signal.SIGKILL)
     until(lambda: supervisor.get(run).state == "lost")
+    assert "no second one is sent" in supervisor.get(run).next_step
     supervisor.stop(run)
     until(lambda: any("asked Azure to cancel" in item.text for item in of(directory, Status)))
     azure.settings.hold_jobs_at = None
