@@ -18,6 +18,7 @@ from core.errors import FinetuiError
 from core.pipes import PipeClient
 from core.recipe import Recipe, RecipeError, build
 from core.runs import supervisor
+from core.runs.references import settled
 from core.work import Estimate, RemoteEstimate, TimePlan
 from tui import plan_text
 from tui.format import visible
@@ -60,7 +61,7 @@ async def time(client: PipeClient, recipe: Recipe) -> TimePlan:
     Raises:
         PipeError: it can't be trained, or the measuring failed; says why.
     """
-    wanted = supervisor.settled(recipe).model_dump(exclude_none=True)
+    wanted = settled(recipe).model_dump(exclude_none=True)
     return TimePlan(**await client.call("time", recipe=wanted))
 
 
@@ -78,7 +79,7 @@ async def plan(
         return
     commands = plan_text.command_lines(command(recipe), styles)
     try:
-        checked = await check(client, supervisor.settled(recipe).absolute(Path.cwd()))
+        checked = await check(client, settled(recipe).absolute(Path.cwd()))
         problems = plan_text.check_lines(checked.problems, styles)
         remote = checked.remote
         if remote is None:
@@ -100,8 +101,8 @@ async def checked_recipe(client: PipeClient, values: dict[str, Any]) -> Recipe:
         RecipeError: a value is not what its field expects.
         BackendError: the backend can't train it.
     """
-    recipe = build(values, ORIGIN)
-    errors = (await check(client, supervisor.settled(recipe).absolute(Path.cwd()))).errors
+    recipe = settled(build(values, ORIGIN))
+    errors = (await check(client, recipe.absolute(Path.cwd()))).errors
     if errors:
         raise BackendError(
             "\n".join(problem.sentence for problem in errors),

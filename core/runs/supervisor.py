@@ -55,25 +55,10 @@ def submit(recipe: Recipe, base_dir: Path, name: str | None = None) -> RunRow:
         RunError: the name can't be used, or the worker can't be started (then the run is there, to be resumed).
         PathError: the data directory can't be written.
     """
-    run, lock = RunDirectory.create_locked(settled(recipe).absolute(base_dir), name)
+    run, lock = RunDirectory.create_locked(recipe.absolute(base_dir), name)
     with lock:
         process.spawn(run)
     return _row(run)
-
-
-def settled(recipe: Recipe) -> Recipe:
-    """The recipe with the whole id of the run that its `init_from` names; as it is where that names none.
-
-    What is wrong then is found by the backend's check.
-    """
-    reference, sign, step = (recipe.init_from or "").partition("@")
-    if not reference or reference.startswith((".", "/", "~")):
-        return recipe
-    try:
-        found = get(reference)
-    except RunError:
-        return recipe
-    return recipe.model_copy(update={"init_from": f"{found.id}{sign}{step}"})
 
 
 def list_runs(trash: bool = False) -> list[RunRow]:

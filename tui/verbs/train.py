@@ -111,10 +111,10 @@ def from_files(files: list[Path], options: dict[str, Any]) -> Recipe:
     else:
         content = {"data": [str(path) for path in files]}
         settings.setdefault("model", "smollm2-135m-instruct")
-    from core.runs import supervisor
+    from core.runs.references import settled
 
     wanted = build({**content, **settings}, "the command" if settings else str(files[0]))
-    return supervisor.settled(wanted).absolute(Path.cwd())
+    return settled(wanted).absolute(Path.cwd())
 
 
 def report(wanted: Recipe, json: bool = False) -> bool:
