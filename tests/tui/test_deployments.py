@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -18,21 +17,20 @@ from textual.pilot import Pilot
 from core.runs import locks
 from core.runs.process import Identity
 from core.serving import deployments, sockets
-from core.serving.settings import DeploymentError, digest, read_settings
 from tests.core.serving.gateways import make_settings
 from tests.core.serving.gateways import running as gateway
-from tests.tui.driving import press, screen_text, shown, type_text, until
-from tests.tui.made_deployments import entry, log_requests, make_deployment, running, served, three
+from tests.tui.driving import press, screen_text, shown, until
+from tests.tui.made_deployments import entry, log_requests, make_deployment, running, three
 from tests.tui.made_runs import T0
 from tui import deployment_watch
 from tui.app import FinetuiApp
-from tui.deployment_text import ms, remove_question, request_paragraphs, row, stop_question, watch_paragraphs
-from tui.deployment_watch import PERIODS, Feed, Looker, write_requests
+from tui.deployment_text import ms, remove_question, request_paragraphs, stop_question, watch_paragraphs
+from tui.deployment_watch import PERIODS, Looker
 from tui.screens import deployments as screen_module
 from tui.screens.deployments import DeploymentsScreen
 from tui.screens.runs import RunsScreen
 from tui.widgets.deploydialog import KeyDialog
-from tui.widgets.dialogs import Confirm, ErrorDialog
+from tui.widgets.dialogs import Confirm
 
 SIZES = [(80, 24), (160, 45)]
 sizes = pytest.mark.parametrize("size", SIZES, ids=["80x24", "160x45"])
@@ -208,248 +206,6 @@ async def test_another_deployment_has_its_own_requests() -> None:
         await press(pilot, "j")
         await shown(pilot, "model-two  200")
         assert "model-one  200" not in screen_text(pilot)
-
-
-def test_a_feed_gives_everything_once(home: Path) -> None:
-    directory = make_deployment("support-prod")
-    feed = Feed(deployments.find("support-prod"))
-    assert not feed.read().requests
-    log_requests(directory, [entry(number) for number in range(5)])
-    (directory / "gateway.log").write_text("one\ntwo")
-    first = feed.read()
-    assert [item.id for item in first.requests] == [1, 2, 3, 4, 5]
-    assert first.lines == ["one"]
-    assert feed.read() == deployment_watch.News([], [])
-    with (directory / "gateway.log").open("a") as log:
-        log.write(" and a half\nthree\n")
-    log_requests(directory, [entry(5)])
-    second = feed.read()
-    assert [item.id for item in second.requests] == [6]
-    assert second.lines == ["two and a half", "three"]
-
-
-def test_a_feed_begins_anew_with_another_log(home: Path) -> None:
-    directory = make_deployment("support-prod")
-    log_requests(directory, [entry(number) for number in range(5)])
-    (directory / "gateway.log").write_text("a long line of the log that was\n")
-    feed = Feed(deployments.find("support-prod"))
-    assert len(feed.read().requests) == 5
-    (directory / "requests.db").rename(directory / "aside.db")
-    log_requests(directory, [entry(7)])
-    (directory / "gateway.log").write_text("new\n")
-    news = feed.read()
-    assert [item.at for item in news.requests] == [T0 + 7]
-    assert news.lines == ["new"]
-
-
-def test_a_log_that_stays_the_same_is_not_read_again(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    directory = make_deployment("support-prod")
-    log_requests(directory, [entry(1)])
-    looker, reads = Looker(), []
-    whole = deployment_watch.watch.summary
-
-    def counted(*arguments: Any) -> Any:
-        reads.append(arguments)
-        return whole(*arguments)
-
-    monkeypatch.setattr(deployment_watch.watch, "summary", counted)
-    for _ in range(3):
-        assert looker.look(PERIODS[0], NOW)[0].summary.requests == 1
-    assert len(reads) == 1
-    log_requests(directory, [entry(2)])
-    assert looker.look(PERIODS[0], NOW)[0].summary.requests == 2
-
-
-def test_a_period_counts_its_own_requests(home: Path) -> None:
-    directory = make_deployment("support-prod")
-    log_requests(directory, [entry(0), entry(50_000), entry(80_000), entry(86_000)])
-    looker = Looker()
-    counts = [looker.look(period, T0 + 86_450)[0].summary.requests for period in PERIODS]
-    assert [period.words for period in PERIODS] == ["the last day", "the last hour", "all time"]
-    assert counts == [3, 1, 4]
-
-
-def test_a_quick_look_counts_nothing(home: Path) -> None:
-    directory = make_deployment("support-prod")
-    log_requests(directory, [entry(1)])
-    looker = Looker()
-    item = looker.look(PERIODS[0], NOW, quick=True)[0]
-    assert item.summary is None
-    assert row(item, NOW).cells["requests"] == "—"
-    assert any(paragraph.text == "being counted" for paragraph in watch_paragraphs(item, PERIODS[0], NOW))
-    assert not looker.knows(PERIODS[0])
-    looker.look(PERIODS[0], NOW)
-    assert looker.knows(PERIODS[0]) and not looker.knows(PERIODS[1])
-    again = looker.look(PERIODS[0], NOW, quick=True)[0].summary
-    assert again is not None and again.requests == 1
-
-
-def test_figures_of_each_model_where_there_are_several(home: Path) -> None:
-    directory = make_deployment("two", models=(served("a"), served("b", "base")))
-    log_requests(directory, [entry(1, model="a"), entry(2, model="b"), entry(3, model="b")])
-    item = Looker().look(PERIODS[0], NOW)[0]
-    assert {name: summary.requests for name, summary in item.models.items()} == {"a": 1, "b": 2}
-
-
-# Its keys
-
-
-async def test_p_changes_the_period_and_the_list_says_so() -> None:
-    directory = make_deployment("support-prod")
-    log_requests(directory, [entry(-90_000), entry(1)])
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        screen = await opened(pilot)
-        assert screen.table.rows_shown[0].cells["requests"] == "1"
-        await press(pilot, "p")
-        await shown(pilot, "requests of the last hour")
-        await press(pilot, "p")
-        await shown(pilot, "requests of all time")
-        await until(pilot, lambda: screen.table.rows_shown[0].cells["requests"] == "2")
-        await shown(pilot, "2 in all")
-
-
-async def test_words_filter_the_list_and_escape_brings_it_back() -> None:
-    three()
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, "slash")
-        await type_text(pilot, "failed phi")
-        await shown(pilot, "Deployments  1 of 3")
-        await press(pilot, "enter")
-        await shown(pilot, "old-phi  ✗ failed")
-        await press(pilot, "escape")
-        await shown(pilot, "Deployments  3")
-
-
-async def test_y_copies_the_address() -> None:
-    three()
-    app = FinetuiApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, "y")
-        assert app.clipboard == "http://127.0.0.1:8100/v1"
-
-
-async def test_w_writes_the_request_log_for_this_user_alone(tmp_path: Path) -> None:
-    three()
-    out = tmp_path / "out.jsonl"
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, "w")
-        await shown(pilot, "Write the request log")
-        await type_text(pilot, str(out))
-        await press(pilot, "enter")
-        await until(pilot, out.exists)
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["id"] for row in rows] == list(range(1, 27))
-    assert rows[22]["category"] == "Hate [/foo] \x1b[31m"
-    assert out.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_log_longer_than_one_reading_is_written_whole(home: Path, tmp_path: Path) -> None:
-    directory = make_deployment("support-prod")
-    log_requests(directory, [entry(number) for number in range(2500)])
-    assert write_requests(directory, tmp_path / "out") == 2500
-    assert len((tmp_path / "out").read_text().splitlines()) == 2500
-
-
-async def test_another_key_is_shown_once_after_a_question(home: Path) -> None:
-    directory = make_deployment("support-prod")
-    before = read_settings(directory).key_sha256
-    app = FinetuiApp()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, "K")
-        await shown(pilot, "Make another key for support-prod?")
-        assert read_settings(directory).key_sha256 == before
-        await press(pilot, "y")
-        await until(pilot, lambda: isinstance(app.screen, KeyDialog))
-        dialog = app.screen
-        assert isinstance(dialog, KeyDialog)
-        key = dialog.made.key
-        await shown(pilot, key)
-        await press(pilot, "enter q space")  # typed for something else: the key stays
-        assert app.screen is dialog
-        await press(pilot, "y")
-        assert app.clipboard == key
-        await press(pilot, "a")
-        assert app.clipboard == "http://127.0.0.1:8100/v1"
-        await press(pilot, "escape")
-        await until(pilot, lambda: isinstance(app.screen, DeploymentsScreen))
-    assert read_settings(directory).key_sha256 == digest(key)
-    found = [path for path in home.rglob("*") if path.is_file() and key.encode() in path.read_bytes()]
-    assert found == []
-
-
-async def test_remove_names_what_is_lost_and_no_is_the_safe_answer() -> None:
-    directory = make_deployment("support-prod")
-    (directory / "weights").write_bytes(bytes(5_000_000))
-    make_deployment("asks", 60.0, safety={"kind": "guard", "deployment": "support-prod", "model": "m"})
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, "x")
-        await shown(pilot, "Remove support-prod?")
-        await shown(pilot, "5.0 MB")
-        await shown(pilot, "asks asks it about each text")
-        await press(pilot, "enter")
-        await until(pilot, lambda: isinstance(pilot.app.screen, DeploymentsScreen))
-        assert directory.exists()
-        await press(pilot, "x")
-        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
-        await press(pilot, "y")
-        await until(pilot, lambda: not directory.exists())
-        await shown(pilot, "Deployments  1")
-
-
-@pytest.mark.parametrize(("key", "verb"), [("s", "stop"), ("r", "restart")])
-async def test_a_running_one_is_stopped_after_a_question(
-    key: str, verb: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(deployments, verb, lambda name: asked.append(name) or deployments.find(name))
-    three_of = three()
-    assert three_of
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, key)
-        await shown(pilot, f"{verb.title()} support-prod?")
-        await press(pilot, "n")
-        await press(pilot, key)
-        await until(pilot, lambda: isinstance(pilot.app.screen, Confirm))
-        assert asked == []
-        await press(pilot, "y")
-        await until(pilot, lambda: asked == ["support-prod"])
-
-
-async def test_a_start_that_fails_is_told_in_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(name: str) -> None:
-        raise DeploymentError("The gateway can't listen [/].", "Port 8101 is taken.", "Choose another.")
-
-    monkeypatch.setattr(deployments, "start", start)
-    make_deployment("support-test")
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        screen = await opened(pilot)
-        await press(pilot, "a")
-        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
-        await shown(pilot, "The gateway can't listen [/].")
-        await shown(pilot, "Choose another.")
-        assert screen.busy == {}
-
-
-async def test_c_opens_the_chat_with_the_chosen_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    talked: list[str] = []
-    monkeypatch.setattr(FinetuiApp, "chat_with", lambda self, ref: talked.append(ref))
-    three_of = three()
-    assert three_of
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
-        await opened(pilot)
-        await press(pilot, "c")
-        await shown(pilot, "Talk to which model of support-prod?")
-        await press(pilot, "j enter")
-        await until(pilot, lambda: talked == ["deployment:support-prod/smollm2-135m"])
-
-
-# Words
 
 
 def test_milliseconds_are_told_as_people_read_them() -> None:
