@@ -72,10 +72,17 @@ class Uploaded(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Submitted(Event):
-    """The remote backend has taken the job."""
+    """The remote backend has taken the job.
+
+    Prices are those of its service's list at the time, None where they are unknown: `cost_usd` of the whole training,
+    by the tokens as they are estimated; `price_in_usd` and `price_out_usd` of a million tokens of prompts and replies.
+    """
 
     kind = "submitted"
     job: str
+    cost_usd: float | None = None
+    price_in_usd: float | None = None
+    price_out_usd: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

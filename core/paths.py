@@ -52,6 +52,11 @@ def trash_dir() -> Path:
     return data_dir() / "trash"
 
 
+def removed_deployments_dir() -> Path:
+    """The trash of deployments, one folder each."""
+    return data_dir() / "deployments" / ".trash"
+
+
 def store_path() -> Path:
     return data_dir() / "store.db"
 

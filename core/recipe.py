@@ -22,7 +22,7 @@ from core.errors import FinetuiError
 from core.recipe_fields import RecipeFields
 from core.recipe_rules import broken_rules, learning_rate
 from core.settings import FieldInfo, field_info
-from core.source import Source
+from core.source import ASSET, Source, is_asset
 
 TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".txt")
 
@@ -48,7 +48,10 @@ class Recipe(RecipeFields):
         if isinstance(value, str | dict):
             value = [value]
         if isinstance(value, list):
-            return [{"path": item} if isinstance(item, str) else item for item in value]
+            return [
+                {"asset" if is_asset(item) else "path": item} if isinstance(item, str) else item
+                for item in value
+            ]
         return value
 
     @field_validator("target_modules")
@@ -69,6 +72,13 @@ class Recipe(RecipeFields):
             raise ValueError(
                 "use up to 80 letters, digits, spaces, '.', '_' or '-', starting with a letter or digit"
             )
+        return value
+
+    @field_validator("validation")
+    @classmethod
+    def _named_asset(cls, value: str | None) -> str | None:
+        if value is not None and is_asset(value) and not ASSET.fullmatch(value):
+            raise ValueError(f"{value!r} names no data asset: write `azureml:NAME:VERSION`")
         return value
 
     @field_validator("device")
@@ -114,7 +124,7 @@ class Recipe(RecipeFields):
                 item.model_copy(update={"path": place(item.path)} if item.path else {}) for item in self.data
             ]
         }
-        if self.validation:
+        if self.validation and not is_asset(self.validation):
             change["validation"] = place(self.validation)
         if self.model.startswith((".", "/", "~")) or (base / self.model / "config.json").is_file():
             change["model"] = place(self.model)
@@ -196,4 +206,4 @@ def dump(recipe: Recipe) -> str:
 
 def _short_source(source: dict[str, Any]) -> str | dict[str, Any]:
     short = {key: value for key, value in source.items() if not (key == "weight" and value == 1.0)}
-    return str(short["path"]) if set(short) == {"path"} else short
+    return str(next(iter(short.values()))) if set(short) in ({"path"}, {"asset"}) else short

@@ -60,9 +60,9 @@ class RecipeFields(Plain):
     data: list[Source] = Field(
         min_length=1, json_schema_extra={"group": "Data", "expected": "a file, or a list of files"}
     )
-    """Training rows: a file, or several with weights and caps."""
+    """Training rows: a file, or several with weights and caps; for Azure also a data asset, `azureml:NAME:VERSION`."""
     validation: str | None = setting("Data", local="<none, or a split by validation_fraction>", azure=USED)
-    """File with validation rows."""
+    """File with validation rows; for Azure also a data asset."""
     validation_fraction: float | None = setting(
         "Data",
         local=0.0,
@@ -125,10 +125,13 @@ class RecipeFields(Plain):
         "Method", local=False, effect="Learns somewhat more at a low rank, takes longer."
     )
     """Train direction and magnitude of each layer's weights apart (DoRA: Liu et al., 2024)."""
-    init: Literal["standard", "pissa"] | None = setting(
-        "Method", local="standard", effect="`pissa` learns faster at first and takes longer to begin."
+    init: Literal["standard", "pissa", "loftq"] | None = setting(
+        "Method",
+        local="standard",
+        effect="`pissa` learns faster at first, `loftq` begins nearer to the exact model; both begin later.",
     )
-    """LoRA's first values: noise and zero, or the weights' own main directions (PiSSA: Meng et al., 2024)."""
+    """LoRA's first values: noise and zero, the weights' own main directions (PiSSA: Meng et al., 2024), or what `nf4`
+    took from the weights (LoftQ: Li et al., 2023)."""
     lora_plus_ratio: float | None = setting(
         "Method", local=1.0, usual="2 to 16", ge=1, le=1000, effect="B learns so many times faster than A."
     )

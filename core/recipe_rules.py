@@ -107,12 +107,16 @@ RULES = (
         "`quantization` is set, and `init` needs the exact weights; leave one out",
     ),
     Rule(
+        lambda it: it.init == "loftq" and it.quantization != "nf4",
+        "`init` is loftq, which makes up for `quantization: nf4`; set that, or leave `init` out",
+    ),
+    Rule(
         lambda it: it.method == "full" and bool(it.modules_to_save),
         "`method` is full, and `modules_to_save` are beside an adapter; name them in `target_modules`",
     ),
     Rule(
-        lambda it: it.dora is True and it.init == "pissa",
-        "`init` changes the weights whose directions `dora` trains; leave one out",
+        lambda it: it.dora is True and it.init in ("pissa", "loftq"),
+        "`init` gives LoRA a part of the weights, and `dora` parts them otherwise; leave one out",
     ),
     Rule(
         lambda it: it.optimizer == "muon" and it.lora_plus_ratio is not None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,14 @@ from pydantic_core import PydanticCustomError
 
 from core.columns import PARTS
 from core.settings import kind_of
+
+ASSET = re.compile(r"azureml:(?P<name>[\w.-]+):(?P<version>[\w.-]+)")
+"""A data asset of the Azure project, as recipes and Azure's own files name it."""
+
+
+def is_asset(text: str) -> bool:
+    """Whether a recipe's word for a file names a data asset in Azure instead."""
+    return text.startswith("azureml:")
 
 
 class Plain(BaseModel):
@@ -32,7 +41,7 @@ class Plain(BaseModel):
 
 
 class Source(Plain):
-    """One file of training rows, on this machine or in a hub data set."""
+    """One file of training rows, on this machine, in a hub data set, or a data asset in Azure."""
 
     path: str | None = None
     """File with the rows: JSON Lines, JSON, CSV, Parquet or text; gzip or Zstandard of these."""
@@ -42,6 +51,8 @@ class Source(Plain):
     """File inside the hub data set."""
     revision: str | None = None
     """Commit of the hub data set; frozen in the run when unset."""
+    asset: str | None = None
+    """Data asset of the Azure project, `azureml:NAME:VERSION`: a job in Azure reads it where it lies."""
     weight: float = Field(default=1.0, gt=0, le=100)
     """How often each row is used per epoch: 2 is twice, 0.5 a seeded half of the rows."""
     max_rows: int | None = Field(default=None, ge=1)
@@ -57,8 +68,19 @@ class Source(Plain):
             raise ValueError(f"`columns` names the unknown part {unknown!r}; parts are {', '.join(PARTS)}")
         return value
 
+    @field_validator("asset")
+    @classmethod
+    def _named_asset(cls, value: str | None) -> str | None:
+        if value is not None and not ASSET.fullmatch(value):
+            raise ValueError(f"{value!r} names no data asset: write `azureml:NAME:VERSION`")
+        return value
+
     @model_validator(mode="after")
     def _one_place(self) -> Source:
+        if self.asset is not None:
+            if self.path or self.hub or self.file:
+                raise ValueError("a data asset takes no `path`, `hub` or `file`")
+            return self
         if (self.path is None) == (self.hub is None):
             raise ValueError("give either `path` (a file) or `hub` (a data set)")
         if self.hub is not None and self.file is None:
@@ -68,4 +90,16 @@ class Source(Plain):
     @property
     def title(self) -> str:
         """How the source is named on screens."""
+        if self.asset:
+            return self.asset
         return Path(self.path).name if self.path else f"{self.hub}/{self.file}"
+
+    @classmethod
+    def of(cls, text: str, columns: dict[str, str] | None = None) -> Source:
+        """The source that one word names: a file, or a data asset.
+
+        Args:
+            text: `azureml:NAME:VERSION`, or a path.
+            columns: of a file, see `Source.columns`.
+        """
+        return cls(asset=text) if is_asset(text) else cls(path=text, columns=columns)

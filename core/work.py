@@ -88,12 +88,13 @@ class TimePlan:
     train_s: float
     evaluate_s: float
     samples_s: float
+    save_s: float
     tokens_per_s: float
     """Useful tokens: those of the rows one by one."""
 
     @property
     def total_s(self) -> float:
-        return self.start_s + self.train_s + self.evaluate_s + self.samples_s
+        return self.start_s + self.train_s + self.evaluate_s + self.samples_s + self.save_s
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ unpacked copy. Ops:
 
     unpack   path -> chunks {"bytes", "total"}, then {"plain": path}
     render   path, lines [[row from 0, line from 1, first byte, byte after], ...], model_folder, chat_template?,
-             sequence_length?, apart? -> one dict a row: {"row", "tokens": [[text, trained, [ids], mark], ...],
-             "token_count", "trained_count", "cut_at"} or {"row", "error"}; mark is "end" for a turn-end token,
-             "boundary" for the first token of an answer that is tokenised apart, else empty
+             sequence_length?, apart?, task? -> one dict a row, see core.data.tokenview
     check    path, options? -> chunks {"problems", "bytes", "total"}, then the counts
     stats    path, sample?, model_folder?, chat_template?, sequence_length? -> see core.data.statistics
     filter   path, query, model_folder?, ... -> chunks {"rows", "scanned", "total"}, then {"found"}
@@ -56,6 +54,7 @@ def render(
     name: str | None = None,
     sequence_length: int | None = None,
     apart: bool = False,
+    task: str = "",
 ) -> list[dict[str, Any]]:
     """Rows as runs of tokens. A row that can't be read or rendered gives its error.
 
@@ -65,7 +64,10 @@ def render(
     """
     from core.data.tokenview import TokenView
 
-    view = TokenView(_renderer(model_folder, chat_template), sequence_length, apart)
+    def renderers(conversations: bool) -> Renderer:
+        return _renderer(model_folder, chat_template, conversations)
+
+    view = TokenView(renderers, task, sequence_length, apart)
     answers: list[dict[str, Any]] = []
     for answer in view.rows(Path(path), name, lines, columns):
         request.check()
@@ -263,18 +265,18 @@ def _with_progress(work: Callable[[Callable[[int, int], None]], Any]) -> Generat
     return outcome["value"]
 
 
-def _renderer(folder: str, chat_template: str | None) -> Renderer:
+def _renderer(folder: str, chat_template: str | None, conversations: bool = True) -> Renderer:
     names = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
     changed = tuple(path.stat().st_mtime_ns for name in names if (path := Path(folder) / name).is_file())
-    return _load(folder, chat_template, changed)
+    return _load(folder, chat_template, conversations, changed)
 
 
 @lru_cache(maxsize=2)
-def _load(folder: str, chat_template: str | None, changed: tuple[int, ...]) -> Renderer:
+def _load(folder: str, chat_template: str | None, conversations: bool, changed: tuple[int, ...]) -> Renderer:
     """A renderer, kept until one of its files changes."""
     from core.data.rendering import Renderer
 
-    return Renderer.from_folder(Path(folder), chat_template)
+    return Renderer.from_folder(Path(folder), chat_template, conversations=conversations)
 
 
 if __name__ == "__main__":

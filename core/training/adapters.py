@@ -11,7 +11,9 @@ import torch
 
 from core.errors import FinetuiError
 from core.recipe import Recipe
+from core.training import cutting
 from core.training.memory import give_back_freed
+from core.training.saved import ADAPTER_WEIGHTS
 
 
 class AdapterError(FinetuiError):
@@ -26,6 +28,16 @@ def choose_precision(recipe: Recipe, device: torch.device) -> str:
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def computing(device: torch.device, precision: str) -> torch.autocast:
+    """What a forward pass is done in: weights stay in their number format, products are made in the run's.
+
+    Args:
+        device: of the model.
+        precision: fp32, bf16 or fp16.
+    """
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
 
 def use_device(device: str) -> torch.device:
@@ -110,11 +122,8 @@ def _quantized(quantization: str, precision: str, device: torch.device) -> dict[
 
 
 def long_from(model: Any) -> int | None:
-    """From how many tokens on a model with LongRoPE scales its positions otherwise (128k Phi-3 and its kin)."""
-    parameters = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
-    if parameters.get("rope_type") != "longrope":
-        return None
-    return int(parameters["original_max_position_embeddings"])
+    """See `cutting.long_from`."""
+    return cutting.long_from(model.config.get_text_config().to_dict())
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -134,7 +143,7 @@ def take_over(model: Any, folder: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        found = set_peft_model_state_dict(model, load_file(folder / "adapter_model.safetensors"))
+        found = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
     except RuntimeError as error:
         raise _other_shape(folder, str(error).splitlines()[-1].strip()) from error
     missing = [name for name in found.missing_keys if "lora_" in name or "ia3_" in name]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from core.catalog.fetch import ModelError, cached, fetch, resolve
 from core.data.rendering import Renderer
+from core.data.tasks import reads_conversations
 from core.events import Status
 from core.paths import write_private
 from core.recipe import Recipe
-from core.training.tasks import reads_conversations
 from core.work import Run
 
 

@@ -36,7 +36,7 @@ def training_arguments(
         warmup_steps=math.ceil(recipe.value("warmup") * steps),
         weight_decay=recipe.value("weight_decay"),
         max_grad_norm=recipe.value("max_grad_norm"),
-        optim=optimisers.NAMES[recipe.value("optimizer")],
+        optim=optimisers.name(recipe.value("optimizer"), cpu),
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         activation_checkpointing=recipe.value("gradient_checkpointing"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -72,13 +73,26 @@ class Padded:
 AnyPack = Pack | PairPack | Padded
 
 
+def long_from(config: Mapping[str, Any]) -> int | None:
+    """From how many tokens on a model with LongRoPE scales its positions otherwise (128k Phi-3 and its kin).
+
+    Args:
+        config: of the model, as config.json or transformers has it; its own key comes before that of its parameters.
+    """
+    parameters = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if "longrope" not in (parameters.get("rope_type"), parameters.get("type")):
+        return None
+    key = "original_max_position_embeddings"
+    return int(config.get(key) or parameters.get(key) or config["max_position_embeddings"])
+
+
 def cut(rows: Sequence[AnyRow], budget: int, long_from: int | None = None) -> Iterator[AnyPack]:
     """Rows of one kind in packs of at most `budget` tokens; a longer row is a pack of its own.
 
     Args:
         rows: those of one step, or of an evaluation.
         budget: tokens computed at once.
-        long_from: see `tree.packs`.
+        long_from: see `tree.packs`, and the function of that name.
     """
     texts = [row for row in rows if isinstance(row, Labelled)]
     pairs = [row for row in rows if isinstance(row, Pair)]

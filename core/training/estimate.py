@@ -24,7 +24,7 @@ from core.training.memory import FUSED, QUANTIZED_BYTES, Load, Method, Peak, Sha
 from core.training.plan import choose_budget, rows_per_step, steps_of
 from core.training.rows import AnyRow, Example, Labelled, make_rows
 from core.training.tasks import render
-from core.training.trainable import STATE_BYTES, adapted, largest_trained, trainable_weights
+from core.training.trainable import ONE_KERNEL, STATE_BYTES, adapted, largest_trained, trainable_weights
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
@@ -97,7 +97,7 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     validation = _count(Path(recipe.validation)) if recipe.validation else held_out
     step_rows = rows_per_step(recipe)
     used = recipe.max_steps * step_rows if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
-    computed = compute(recipe, measured, choose_budget(recipe, device))
+    computed = compute(recipe, measured, choose_budget(recipe, device), shape.long_from)
     peak = peak_of(recipe, shape, computed, precision, device)
     free, _ = devices.memory(device)
     checkpoints = recipe.value("keep_checkpoints") + 1 + (1 if recipe.value("keep_best") else 0)
@@ -150,15 +150,22 @@ def measure(recipe: Recipe, renderer: Renderer) -> Measured:
     return result
 
 
-def compute(recipe: Recipe, measured: Measured, budget: int) -> Computed:
-    """How the steps will be computed: some of them are cut into packs."""
+def compute(recipe: Recipe, measured: Measured, budget: int, long_from: int | None = None) -> Computed:
+    """How the steps will be computed: some of them are cut into packs, as training cuts them.
+
+    Args:
+        recipe: for its steps.
+        measured: its rows.
+        budget: tokens computed at once.
+        long_from: of the model, see `cutting.long_from`.
+    """
     if not measured.kept:
         return Computed(1.0, 0, 0)
     step_rows = rows_per_step(recipe)
     epochs = max(1.0, step_rows / len(measured.kept))
     steps = steps_of(recipe.model_copy(update={"epochs": epochs, "max_steps": None}), measured.kept).steps
     chosen = steps[:: math.ceil(len(steps) / SAMPLED_STEPS)]
-    parted = [list(cut([measured.kept[row] for row in step], budget)) for step in chosen]
+    parted = [list(cut([measured.kept[row] for row in step], budget, long_from)) for step in chosen]
     made = [pack for packs in parted for pack in packs]
     return Computed(
         share=sum(pack.computed for pack in made) / sum(pack.row_tokens for pack in made),
@@ -173,6 +180,7 @@ def peak_of(recipe: Recipe, shape: Shape, computed: Computed, precision: str, de
     """Memory of a recipe at its highest."""
     kind, on_cpu, dropout = recipe.value("method"), device == "cpu", recipe.value("dropout") > 0
     plain = not (recipe.dora or dropout or recipe.value("task") == "classification")
+    fusable = precision == "fp32" and (on_cpu or not recipe.quantization)
     method = Method(
         way="dora" if recipe.dora else kind,
         trainable=trainable_weights(recipe, shape, computed.labels),
@@ -182,24 +190,27 @@ def peak_of(recipe: Recipe, shape: Shape, computed: Computed, precision: str, de
         rank=recipe.value("rank"),
         depth=min(recipe.last_layers or shape.layers, shape.layers),
         value_bytes=4 if kind == "full" else VALUE_BYTES[precision],
+        computed_bytes=VALUE_BYTES[precision],
         quantized_bytes=QUANTIZED_BYTES.get(recipe.quantization or ""),
-        fused=on_cpu and shape.kind in FUSED and kind == "lora" and plain,
+        fused=fusable and shape.kind in FUSED and kind == "lora" and plain,
         dropout=dropout and kind == "lora",
         recompute=recipe.value("gradient_checkpointing"),
         on_cpu=on_cpu,
+        steps_in_place=not on_cpu and recipe.value("optimizer") in ONE_KERNEL,
     )
     return peak(shape, method, Load(computed.tokens, computed.predicting, computed.packs))
 
 
 def saved_bytes(recipe: Recipe, shape: Shape, trainable: int) -> tuple[int, int]:
     """Bytes of a checkpoint and of the model: the trained weights in float32, all of them where they are the model's
-    own, and the optimiser's moments; PiSSA's adapter is saved as a plain one of twice the rank, its values beside it.
-    The model of whole weights is in the number format of the base."""
+    own, and the optimiser's moments; with PiSSA and LoftQ the adapter is saved as a plain one of twice the rank, its
+    values beside it, in LoftQ's model too. The model of whole weights is in the number format of the base."""
     state = STATE_BYTES[recipe.value("optimizer")] * trainable
     if recipe.value("method") == "full":
         return 4 * shape.parameters + state, shape.file_bytes
-    plain = 4 * trainable * (2 if recipe.value("init") == "pissa" else 1)
-    return plain + state + (4 * trainable if recipe.value("init") == "pissa" else 0), plain
+    init = recipe.value("init")
+    checkpoint, model = {"standard": (1, 1), "pissa": (3, 2), "loftq": (3, 3)}[init]
+    return 4 * trainable * checkpoint + state, 4 * trainable * model
 
 
 def _training_rows(recipe: Recipe) -> list[Source]:

@@ -48,6 +48,25 @@ class Measured:
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
+@dataclass(frozen=True)
+class Watch:
+    """What is measured along the way.
+
+    Args:
+        rows: validation rows; may be empty.
+        prompts: whose replies are shown at each evaluation.
+        renderer: of the model.
+        reply_tokens: longest sample reply.
+        system: system message put before a prompt asked for by the user, or empty.
+    """
+
+    rows: Rows
+    prompts: Sequence[Prompt]
+    renderer: Renderer
+    reply_tokens: int
+    system: str
+
+
 @contextmanager
 def measuring(model: Any) -> Iterator[None]:
     """Evaluation mode, no gradients, and the random state put back afterwards."""

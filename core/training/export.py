@@ -23,9 +23,10 @@ from core.training.export_source import (
     read,
     weights_bytes,
 )
+from core.training.memory import read_shape
+from core.training.saved import ADAPTER_FILES, ON_NF4
 
 To = Literal["adapter", "merged", "ollama"]
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export(run: Path, folder: Path, to: To, out: Path) -> Generator[str, None, Exported]:
+def export(run: Path, folder: Path, to: To, out: Path, dtype: str = "auto") -> Generator[str, None, Exported]:
     """Write a run's model into a new folder; yields what it is doing.
 
     Args:
@@ -55,6 +56,7 @@ def export(run: Path, folder: Path, to: To, out: Path) -> Generator[str, None, E
         folder: its model or one of its checkpoints.
         to: what to write.
         out: the new folder, an absolute path.
+        dtype: of merged weights, as torch calls it; `auto` is the base's own.
 
     Raises:
         ExportError: it can't be exported so; nothing is left behind.
@@ -66,10 +68,17 @@ def export(run: Path, folder: Path, to: To, out: Path) -> Generator[str, None, E
     if to != "adapter" and source.kind == "adapter":
         yield "checking the base model"
         check_base(source)
-        needed = weights_bytes(source.base)
+        needed = weights_bytes(source.base) if dtype == "auto" else _bytes_as(source.base, dtype)
     with written_aside(out, needed) as aside:
-        fidelity, notes = yield from _write(source, to, aside)
+        fidelity, notes = yield from _write(source, to, aside, dtype)
     return Exported(str(out), to, folder_bytes(out), fidelity, notes)
+
+
+def _bytes_as(folder: Path, dtype: str) -> int:
+    """Size of a model's weights in another format, on the disk."""
+    import torch
+
+    return int(read_shape(folder).parameters * getattr(torch, dtype).itemsize)
 
 
 def _refuse(source: Source, to: To) -> None:
@@ -86,7 +95,7 @@ def _refuse(source: Source, to: To) -> None:
 
 
 def _write(
-    source: Source, to: To, out: Path
+    source: Source, to: To, out: Path, dtype: str
 ) -> Generator[str, None, tuple[dict[str, Any] | None, tuple[str, ...]]]:
     """The files; returns fidelity and notes."""
     copy_tokenizer(source, out)
@@ -95,8 +104,10 @@ def _write(
     if to == "adapter":
         for name in ADAPTER_FILES:
             shutil.copyfile(source.folder / name, out / name)
+        if (source.folder / ON_NF4).is_dir():
+            shutil.copytree(source.folder / ON_NF4, out / ON_NF4, copy_function=shutil.copyfile)
     else:
-        fidelity = yield from _whole(source, out)
+        fidelity = yield from _whole(source, out, dtype)
         copy_from_base(source, out)
     if to == "ollama":
         from core.training.export_ollama import write_modelfile
@@ -107,7 +118,7 @@ def _write(
     return fidelity, notes
 
 
-def _whole(source: Source, out: Path) -> Generator[str, None, dict[str, Any] | None]:
+def _whole(source: Source, out: Path, dtype: str) -> Generator[str, None, dict[str, Any] | None]:
     """All weights; returns how near they are to base and adapter, None where they are a copy."""
     from core.training import export_merge
 
@@ -117,4 +128,4 @@ def _whole(source: Source, out: Path) -> Generator[str, None, dict[str, Any] | N
         return None
     chats = source.task not in ("completion", "classification")
     renderer = Renderer.from_folder(out, conversations=chats)
-    return asdict((yield from export_merge.merge(source, renderer, out)))
+    return asdict((yield from export_merge.merge(source, renderer, out, dtype)))

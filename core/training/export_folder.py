@@ -96,8 +96,8 @@ def _open_up(folder: Path) -> None:
     """Give every file the permissions of the user's umask; some writers make theirs private."""
     mask = os.umask(0)
     os.umask(mask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~mask)
+    for path in folder.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def _empty(folder: Path) -> None:

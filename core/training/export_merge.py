@@ -1,7 +1,7 @@
 """An adapter merged into its base's weights, and how much that changed what the model says.
 
-The base is loaded in its own precision, never quantised, and the merged weights are saved in that precision. Rounding
-to it moves the logits a little; how much is measured on the saved files themselves.
+The base is loaded in its own precision (or another that is asked for), never quantised, and the merged weights are
+saved in that precision. Rounding to it moves the logits a little; how much is measured on the saved files themselves.
 """
 
 from __future__ import annotations
@@ -46,13 +46,16 @@ class Fidelity:
     dtype: str
 
 
-def merge(source: Source, renderer: Renderer, out: Path) -> Generator[str, None, Fidelity]:
+def merge(
+    source: Source, renderer: Renderer, out: Path, dtype: str = "auto"
+) -> Generator[str, None, Fidelity]:
     """Write merged weights and configuration into a folder; yields what it is doing.
 
     Args:
         source: an adapter, its base's weights checked.
         renderer: of the run; its prompts are compared.
         out: empty, but for what is no weight.
+        dtype: of the merged weights, as torch calls it; `auto` is the base's own.
 
     Raises:
         ExportError: the adapter can't be merged, or the merged model is another one.
@@ -63,7 +66,7 @@ def merge(source: Source, renderer: Renderer, out: Path) -> Generator[str, None,
     logging.disable_progress_bar()
     rows = compared_rows(source, renderer)
     yield "loading the base model"
-    tuned = _with_adapter(source)
+    tuned = _with_adapter(source, dtype)
     yield "computing logits of base and adapter"
     wanted = _logits(tuned, rows)
     yield "merging"
@@ -98,21 +101,21 @@ def compared_rows(source: Source, renderer: Renderer) -> list[list[int]]:
     return [renderer.render_prompt((*before, Message("user", text)))[1] for text in texts]
 
 
-def load(source: Source, folder: Path, **more: Any) -> Any:
-    """A model of the task's kind from a folder, in its own precision, on the CPU, in eval mode."""
+def load(source: Source, folder: Path, dtype: str = "auto", **more: Any) -> Any:
+    """A model of the task's kind from a folder, in its own precision or another, on the CPU, in eval mode."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     kind = AutoModelForSequenceClassification if source.task == "classification" else AutoModelForCausalLM
     return kind.from_pretrained(
-        folder, dtype="auto", use_safetensors=True, trust_remote_code=False, local_files_only=True, **more
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True, **more
     ).eval()
 
 
-def _with_adapter(source: Source) -> Any:
+def _with_adapter(source: Source, dtype: str) -> Any:
     from peft import PeftModel
 
     classes = {"num_labels": len(source.labels), "id2label": dict(enumerate(source.labels))}
-    base = load(source, source.base, **(classes if source.task == "classification" else {}))
+    base = load(source, source.base, dtype, **(classes if source.task == "classification" else {}))
     try:
         return PeftModel.from_pretrained(base, str(source.folder)).eval()
     except (RuntimeError, ValueError) as error:

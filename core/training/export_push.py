@@ -73,7 +73,8 @@ def push(run: Path, folder: Path, to: To, repo: str, public: bool) -> Generator[
         exported = yield from export(run, folder, to, Path(place) / "model")
         out = Path(exported.path)
         if to == "adapter":
-            _forget_folder(out / "adapter_config.json")
+            for config in out.rglob("adapter_config.json"):
+                _forget_folder(config)
         yield f"making {repo}"
         with _told(repo):
             url = _make(api, repo, public)

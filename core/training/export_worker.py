@@ -19,8 +19,8 @@ from core.training.export_push import push
 Chunks = Generator[dict[str, str], None, dict[str, Any]]
 
 
-def _export(request: pipes.Request, run: str, folder: str, to: To, out: str) -> Chunks:
-    return _phases(export(Path(run), Path(folder), to, Path(out)))
+def _export(request: pipes.Request, run: str, folder: str, to: To, out: str, dtype: str = "auto") -> Chunks:
+    return _phases(export(Path(run), Path(folder), to, Path(out), dtype))
 
 
 def _push(request: pipes.Request, run: str, folder: str, to: To, repo: str, public: bool) -> Chunks:

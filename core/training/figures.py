@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from core.data.conversation import Conversation
 from core.data.rendering import Renderer, RenderingError
+from core.training.budget import Budget
 from core.training.classification import LabelLoss
 from core.training.cutting import cut
 from core.training.evaluation import evaluate, measuring
@@ -22,7 +23,7 @@ from core.training.plan import choose_budget
 from core.training.preference import PreferenceLoss, with_reference
 from core.training.rows import Labelled, Rows, make_rows
 from core.training.scoring import Confusion
-from core.training.sides import SIDES, Budget, Sides, Subject
+from core.training.sides import SIDES, Sides, Subject
 from core.training.tasks import render
 
 CHUNK_ROWS = 256
@@ -107,7 +108,7 @@ class Losses:
                 "No row can be measured on.",
                 f"None of {done} rows has a token to learn within "
                 f"{self._subject.recipe.value('sequence_length')} tokens, the run's sequence length.",
-                "Name a file of shorter rows: `--data FILE`.",
+                "Name a file of shorter rows: `--data FILE`, or f on the page.",
             )
 
     def figures(self, side: str) -> dict[str, float]:

@@ -85,6 +85,10 @@ class Scratch:
             self._kept[name] = kept = torch.empty(numel, dtype=like.dtype, device=like.device)
         return kept[:numel].view(shape)
 
+    def clear(self) -> None:
+        """Give them all up."""
+        self._kept.clear()
+
 
 SCRATCH = Scratch()
 

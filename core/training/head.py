@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-from core.training.memory import LOGITS_BYTES
+from core.training.autograd_memory import LOGITS_BYTES
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,8 @@ class _HeadLoss(torch.autograd.Function):
             if any(item is not None for item in gradients):
                 errors = logits.errors(targets[part], learning.smoothing, factors).to(weight.dtype)
                 _add_gradients(gradients, errors, hidden, weight, part)
+                del errors
+            del logits  # before the next chunk's are made
         ctx.gradients = gradients
         return total
 
@@ -172,6 +174,7 @@ class _LogProbs(torch.autograd.Function):
         for part in _chunks(len(hidden), len(weight)):
             logits = _Logits(hidden[part], weight, bias, softcap)
             result[part] = logits.of(targets[part]) - logits.normaliser
+            del logits
         ctx.save_for_backward(hidden, weight, bias, targets)
         ctx.softcap = softcap
         return result
@@ -184,6 +187,7 @@ class _LogProbs(torch.autograd.Function):
             logits = _Logits(hidden[part], weight, bias, ctx.softcap)
             errors = logits.errors(targets[part], 0.0, -outputs[0][part]).to(weight.dtype)
             _add_gradients(gradients, errors, hidden, weight, part)
+            del logits, errors
         return (*gradients, None, None)
 
 

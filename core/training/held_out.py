@@ -18,11 +18,11 @@ from core.data.problems import Problem
 from core.data.rows import read_rows
 from core.data.sources import freeze
 from core.data.split import split
+from core.data.tasks import wrong_task
 from core.data.unpack import unpacked
 from core.errors import FinetuiError
 from core.recipe import Recipe
 from core.training.inputs import SHOWN_PROBLEMS, Files, FrozenFile
-from core.training.tasks import wrong_task
 
 Item = TypeVar("Item")
 Kind = Literal["validation", "split", "file"]
@@ -106,7 +106,7 @@ def held_out(recipe: Recipe, files: Files, other: Path | None, limit: int, seed:
         raise HeldOutError(
             "This run held no rows back to measure on.",
             "Its recipe has neither `validation` nor `validation_fraction`.",
-            "Name a file of rows that it was not trained on: `--data FILE`.",
+            "Name a file of rows that it was not trained on: `--data FILE`, or f on the page.",
         )
     return HeldOut(kind, task, _chosen(parts, available, limit, seed), available)
 

@@ -17,13 +17,14 @@ from core.data.rendering import Renderer, RenderingError
 from core.data.rows import read_rows
 from core.data.sources import fetch_hub_file, freeze, select
 from core.data.split import split
+from core.data.tasks import wrong_task
 from core.data.unpack import unpacked
 from core.errors import FinetuiError
 from core.paths import rows_dir, write_private
 from core.recipe import Recipe
 from core.source import Source
 from core.training.rows import Example, Rows, make_rows
-from core.training.tasks import render, wrong_task
+from core.training.tasks import render
 
 SHOWN_PROBLEMS = 5
 WATCHED_PROMPTS = 3
@@ -31,6 +32,8 @@ OPENING_WORDS = 8
 """Of a plain text that the model is asked to go on with."""
 MOST_LABELS = 1000
 FIRST_ROWS = 1000
+ASSETS_STAY = "This machine trains on files; a data asset is read by jobs in Azure."
+ASSET_HERE = "`finetui azure data {} --save FILE` fetches its rows; or train with `backend: azure`."
 
 
 class InputError(FinetuiError):
@@ -121,10 +124,12 @@ def freeze_files(recipe: Recipe, record: Path) -> Files:
 
 def validation_source(recipe: Recipe) -> Source:
     """The recipe's validation file; its columns are named as those of the first training file."""
-    return Source(path=recipe.validation, columns=recipe.data[0].columns)
+    return Source.of(recipe.validation or "", recipe.data[0].columns)
 
 
 def _freeze_source(source: Source) -> FrozenFile:
+    if source.asset is not None:
+        raise InputError(f"{source.asset} lies in Azure.", ASSETS_STAY, ASSET_HERE.format(source.asset))
     if source.hub is not None and source.file is not None:
         path = fetch_hub_file(source.hub, source.file, source.revision)
         revision = path.parts[path.parts.index("snapshots") + 1]  # the cache names folders by commit

@@ -20,9 +20,11 @@ from core.paths import write_private
 from core.recipe import Recipe
 from core.training import adapters
 from core.training.base_model import BaseModel
+from core.training.budget import Budget
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
 from core.training.disk import is_disk_full
+from core.training.evaluation import Watch
 from core.training.grace import StepDropped
 from core.training.initial import FROZEN
 from core.training.inputs import Inputs
@@ -31,11 +33,12 @@ from core.training.plan import Plan, choose_budget, steps_of
 from core.training.preference import PreferenceLoss, with_reference
 from core.training.ranks import ALONE, Ranks, doorway
 from core.training.report_file import read as read_report
+from core.training.rows import Rows
 from core.training.saving import Keeper
 from core.training.setting_up import Ready, prove, set_up
 from core.training.sharding import Inside, shard, whole_weights
 from core.training.surroundings import differences, read_budget
-from core.training.trainer import StepTrainer, Watch
+from core.training.trainer import StepTrainer
 from core.work import Outcome, Run
 
 DISK_POLL_S = 5.0
@@ -76,7 +79,7 @@ def run_job(
             record,
             initial if initial.is_dir() else None,
         ),
-        when=recipe.value("init") == "pissa" and not record.exists(),
+        when=recipe.value("init") != "standard" and not record.exists(),
     )
     if hasattr(ready.model, "peft_config"):
         ready.model.peft_config["default"].base_model_name_or_path = base.name
@@ -85,9 +88,10 @@ def run_job(
     budget, long_from = choose_budget(recipe, device.type), adapters.long_from(ready.model)
     if recipe.task == "dpo":
         run.emit(Starting(phase="measuring the answers", device=run.device))
-        inputs = ranks.first_alone(
-            lambda: _with_references(inputs, ready, budget, long_from, data), when=True
-        )
+        with adapters.computing(device, precision):
+            inputs = ranks.first_alone(
+                lambda: _with_references(inputs, ready, budget, long_from, data), when=True
+            )
     run.emit(_planned(plan, inputs, ready.model))
     objective = _spread(ready, ranks)
     trainer = StepTrainer(
@@ -100,7 +104,7 @@ def run_job(
             inputs.validation, inputs.prompts, renderer, recipe.value("sample_max_tokens"), inputs.system
         ),
         objective=objective,
-        keeper=Keeper(ready.model, base, renderer, inputs, recipe.value("task"), ready.pissa),
+        keeper=Keeper(ready.model, base, renderer, inputs, recipe.value("task"), ready.first),
     )
     return _train(trainer, recipe, run)
 
@@ -122,10 +126,13 @@ def _with_references(
 ) -> Inputs:
     """Pairs that know how likely their answers were before training."""
     assert isinstance(ready.objective, PreferenceLoss)
-    training, validation = (
-        with_reference(rows, ready.objective, budget, long_from, folder / f"reference_{name}.npy")
-        for name, rows in (("training", inputs.training), ("validation", inputs.validation))
-    )
+    objective, at_once = ready.objective, Budget(budget)
+
+    def known(name: str, rows: Rows) -> Rows:
+        record = folder / f"reference_{name}.npy"
+        return at_once.spend(lambda tokens: with_reference(rows, objective, tokens, long_from, record))
+
+    training, validation = known("training", inputs.training), known("validation", inputs.validation)
     return replace(inputs, training=training, validation=validation)
 
 

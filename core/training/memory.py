@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LOGITS_BYTES = 64 << 20
-"""Logits of the output head held at once."""
+from core.training import autograd_memory
+from core.training.autograd_memory import LOGITS_BYTES
+from core.training.cutting import long_from
 
 PROCESS_BYTES = 360 << 20
 """torch, transformers and peft before a model is loaded, measured on Linux with the CPU build."""
@@ -18,8 +19,20 @@ PROCESS_BYTES = 360 << 20
 BUFFER_BYTES = 60 << 20
 """What torch's libraries take once they compute, beside tensors; measured there too."""
 
+CONTEXT_BYTES = 800 << 20
+"""What CUDA takes of a GPU for a process and its libraries; as users report it, not measured."""
+
 FUSED = {"llama", "mistral", "phi3", "qwen2"}
 """Kinds of models whose layers are fused on a CPU."""
+
+
+NO_MEMORY = (
+    "std::bad_alloc",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""What libraries below torch's allocators say."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -27,7 +40,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     from accelerate.utils.memory import should_reduce_batch_size
 
     return isinstance(error, MemoryError) or (
-        isinstance(error, Exception) and should_reduce_batch_size(error)
+        isinstance(error, Exception)
+        and (should_reduce_batch_size(error) or any(words in str(error) for words in NO_MEMORY))
     )
 
 
@@ -69,6 +83,7 @@ class Shape:
         keys: width of all keys; that of all values too.
         vocabulary: words of the output head.
         context: longest sequence it was made for.
+        long_from: see `cutting.long_from`.
         file_bytes: of its weights on disk.
     """
 
@@ -84,6 +99,7 @@ class Shape:
     keys: int
     vocabulary: int
     context: int
+    long_from: int | None
     file_bytes: int
 
     @property
@@ -128,6 +144,7 @@ def read_shape(folder: Path) -> Shape:
         keys=(config.get("num_key_value_heads") or heads) * width,
         vocabulary=config["vocab_size"],
         context=config["max_position_embeddings"],
+        long_from=long_from(config),
         file_bytes=size,
     )
 
@@ -171,12 +188,14 @@ class Method:
         adapted: (inputs, outputs) of the layers an adapter is on.
         rank: of LoRA.
         depth: decoder layers that keep something for the way back: those above the first that is trained.
-        value_bytes: of a base weight and of an activation.
+        value_bytes: of a base weight and of what layers pass on.
+        computed_bytes: of a value that products are made with: fewer than 4 under autocast.
         quantized_bytes: of a quantised base weight, or None.
         fused: layers are computed by `fused_layers`.
         dropout: LoRA drops some of its inputs.
         recompute: gradient checkpointing.
         on_cpu: not on a GPU.
+        steps_in_place: the optimiser's step makes no tensors.
     """
 
     way: str
@@ -187,11 +206,13 @@ class Method:
     rank: int
     depth: int
     value_bytes: int
+    computed_bytes: int
     quantized_bytes: float | None
     fused: bool
     dropout: bool
     recompute: bool
     on_cpu: bool
+    steps_in_place: bool
 
 
 QUANTIZED_BYTES = {"nf4": 0.5 + 1 / 64 + 4 / (64 * 256), "int8": 1.0}
@@ -227,35 +248,43 @@ def peak(shape: Shape, method: Method, load: Load) -> Peak:
         method: how it is trained.
         load: how much at once.
 
-    A trained weight takes itself, its gradient and the optimiser's moments. Of a token, each layer keeps for the way
-    back what `_kept` counts; with recomputing, one vector a layer and one layer in full, and twice that in all, since
-    the layers' tensors come and go between those that stay (measured). The head holds the logits of one chunk of
-    predicting tokens twice over. While the weights are read, their file is in memory too where its number format is
-    another. In a step of one pack the gradients come as the activations go; while the optimiser steps, two tensors
-    as large as the largest trained one are there beside them.
+    A trained weight takes itself, its gradient and the optimiser's moments. What computing takes beside is counted by
+    `autograd_memory`, for layers in float32 on a CPU and for fused ones here. While the weights are read, their file
+    is in memory too where its number format is another.
     """
     weights = _weights_bytes(shape, method)
     same_format = (
         round(shape.file_bytes / shape.parameters) == method.value_bytes and not method.quantized_bytes
     )
-    gradients = 4 * method.trainable
     own = 0 if method.way == "full" else 4 * method.trainable
-    head_gradient = 4 * method.largest if method.largest == shape.vocabulary * shape.hidden else 0
-    spare = gradients - head_gradient if load.packs == 1 else 0
-    head = 2 * min(load.predicting * shape.vocabulary * 4, LOGITS_BYTES)
-    activations = _activation_bytes(shape, method, load.tokens)
-    if load.packs > 1 and (method.quantized_bytes or method.way == "full"):
-        activations = round(activations * (PARTED_QUANTIZED if method.quantized_bytes else PARTED))
-    computing = activations + head - spare
-    beside = max(computing, 2 * 4 * method.largest)
+    ours = method.fused or (method.on_cpu and method.computed_bytes == 4)
+    computing = _computing(shape, method, load) if ours else autograd_memory.computing(shape, method, load)
     return Peak(
-        process=PROCESS_BYTES + BUFFER_BYTES if method.on_cpu else 0,
+        process=PROCESS_BYTES + BUFFER_BYTES if method.on_cpu else CONTEXT_BYTES,
         weights=weights,
-        adapter=own + gradients + method.state_bytes * method.trainable,
-        activations=max(0, beside - head),
-        head=min(head, beside),
+        adapter=own + 4 * method.trainable + method.state_bytes * method.trainable,
+        activations=computing.activations,
+        head=computing.head,
         loading=weights + (0 if same_format else shape.file_bytes) if method.on_cpu else weights,
     )
+
+
+def _computing(shape: Shape, method: Method, load: Load) -> autograd_memory.Computing:
+    """In float32 on a CPU, and in fused layers.
+
+    Of a token, each layer keeps for the way back what `_kept` counts; with recomputing, one vector a layer and one
+    layer in full, and twice that in all, since the layers' tensors come and go between those that stay (measured). The
+    head holds the logits of one chunk of predicting tokens twice over. In a step of one pack the gradients come as the
+    activations go; while the optimiser steps, two tensors as large as the largest trained one are there beside them.
+    """
+    of_head = autograd_memory.head_gradient(shape, method)
+    spare = 4 * method.trainable - of_head if load.packs == 1 else 0
+    head = 2 * min(load.predicting * shape.vocabulary * 4, LOGITS_BYTES)
+    activations = _activation_bytes(shape, method, load.tokens)
+    if load.packs > 1 and method.on_cpu and (method.quantized_bytes or method.way == "full"):
+        activations = round(activations * (PARTED_QUANTIZED if method.quantized_bytes else PARTED))
+    beside = max(activations + head - spare, 2 * 4 * method.largest)
+    return autograd_memory.Computing(max(0, beside - head), min(head, beside))
 
 
 def _weights_bytes(shape: Shape, method: Method) -> int:
@@ -269,7 +298,7 @@ def _activation_bytes(shape: Shape, method: Method, tokens: int) -> int:
     kept = _kept(shape, method)
     working = 3 * shape.intermediate + 4 * shape.hidden + 2 * shape.queries
     vectors = shape.layers * shape.hidden + kept if method.recompute else method.depth * kept
-    values = round(tokens * (vectors + working) * (2 if method.recompute else 1))
+    values = round(tokens * (vectors + working) * (2 if method.recompute and method.on_cpu else 1))
     # a quantised layer is turned into exact numbers while it is used, DoRA adds a product to a copy of its weights
     copies = (1 if method.quantized_bytes else 0) + (2 if method.way == "dora" else 0)
     return (values + copies * shape.largest_linear) * method.value_bytes

@@ -12,10 +12,10 @@ class TrainingError(FinetuiError):
     exit_code = 1
 
 
-def diverged(step: int, loss: float) -> TrainingError:
-    """The loss of a step is no number."""
+def diverged(step: int, value: float, what: str = "loss") -> TrainingError:
+    """The loss of a step, or the norm of its gradient, is no number."""
     return TrainingError(
-        f"The loss became {loss} at step {step}.",
+        f"The {what} became {value} at step {step}.",
         "The weights have diverged; going on would only train nonsense.",
         "Lower `learning_rate`, lengthen `warmup`, or use `precision: fp32`; "
         "the last checkpoint from before is kept.",
@@ -29,6 +29,16 @@ def too_long(step: int, longest: int) -> TrainingError:
         f"Not even one row at a time fits: the longest of the step has {longest} tokens.",
         "Set `gradient_checkpointing: true`, lower `sequence_length`, or choose a smaller model; "
         "`finetui resume` goes on from the last checkpoint when other programs have left the memory.",
+    )
+
+
+def too_long_to_measure(longest: int) -> TrainingError:
+    """Not even one validation row fits into memory; the longest has so many tokens."""
+    return TrainingError(
+        "Memory ran out while the validation rows were measured.",
+        f"Not even one row at a time fits: the longest has {longest} tokens.",
+        "Lower `sequence_length`, choose a smaller model, or train without validation rows; "
+        "the last checkpoint is kept.",
     )
 
 
@@ -47,6 +57,22 @@ def computes_less(step: int, budget: int) -> Warned:
         text=f"Memory ran out at step {step}. From here on at most {budget} tokens are computed at once; "
         "what is learned stays the same.",
         next_step=f"Set `token_budget: {budget}` next time.",
+    )
+
+
+def measures_less(budget: int) -> Warned:
+    """Memory ran out, and the validation rows are measured anew with less at once."""
+    return Warned(
+        text="Memory ran out while the validation rows were measured. "
+        f"From here on at most {budget} tokens of them are computed at once; the loss stays the same.",
+    )
+
+
+def too_large_to_sample(step: int) -> Warned:
+    """Memory ran out, and there are no replies of this step."""
+    return Warned(
+        text=f"Memory ran out while the model was replying at step {step}: these replies are left out.",
+        next_step="Lower `sample_max_tokens`, or ask for fewer `sample_prompts`.",
     )
 
 

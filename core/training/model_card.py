@@ -6,17 +6,15 @@ left out: a card is made to be given away.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from core import catalog, yamltext
-from core.data.problems import DataError
-from core.data.rows import read_values
-from core.paths import rows_dir
 from core.recipe import dump
 from core.training.export_source import Source
+from core.training.model_card_facts import code, data, plain, results
+from core.training.saved import ON_NF4
 
 KNOWN_LICENCES = {"Apache-2.0": "apache-2.0", "MIT": "mit", "Llama 3.2 Community License": "llama3.2"}
 """The hub's names of the catalogue's licences."""
@@ -34,11 +32,11 @@ def card(source: Source, to: str, fidelity: dict[str, Any] | None) -> str:
     """
     parts = [
         f"---\n{yamltext.write(_metadata(source, to))}---",
-        f"# {_plain(source.recipe.title)}",
+        f"# {plain(source.recipe.title)}",
         _what(source, to),
         "## Use\n\n" + _use(source, to),
-        "## Data\n\n" + _data(source),
-        "## Results\n\n" + _results(source, fidelity),
+        "## Data\n\n" + data(source),
+        "## Results\n\n" + results(source, fidelity),
         "## Recipe\n\n" + _fenced("yaml", dump(_given_away(source))),
     ]
     return "\n\n".join(parts) + "\n"
@@ -64,10 +62,15 @@ def _metadata(source: Source, to: str) -> dict[str, Any]:
 
 
 def _what(source: Source, to: str) -> str:
-    base = _code(source.hub_base or Path(source.base_name).name)
-    revision = f" at {_code(source.base_revision)}" if source.base_revision else ""
+    base = code(source.hub_base or Path(source.base_name).name)
+    revision = f" at {code(source.base_revision)}" if source.base_revision else ""
     kind = "An adapter for" if to == "adapter" else "A fine-tuned copy of"
-    note = f"\n\nOf the base's weights: {_plain(source.base_note)}" if source.base_note else ""
+    note = f"\n\nOf the base's weights: {plain(source.base_note)}" if source.base_note else ""
+    if to == "adapter" and source.recipe.value("init") == "loftq":
+        note += (
+            "\n\nThis adapter is for the base's exact weights. It was trained on them in 4 bits (NF4), and made up for "
+            f'what that took (LoftQ, arXiv 2310.08659): for the base in NF4 load it with `subfolder="{ON_NF4}"`.'
+        )
     return f"{kind} {base}{revision}, trained with finetui.{note}"
 
 
@@ -118,62 +121,6 @@ def _asking(source: Source) -> list[str]:
     ]
 
 
-def _data(source: Source) -> str:
-    record = source.run / "data" / "sources.json"
-    if not record.exists():
-        return "Not recorded."
-    content = json.loads(record.read_text(encoding="utf-8"))
-    files = [("training", item) for item in content["training"]]
-    files += [("validation", content["validation"])] if content["validation"] else []
-    lines = ["| file | used for | rows | sha256 |", "| --- | --- | --- | --- |"]
-    for use, item in files:
-        revision = f" at {_code(item['revision'])}" if item.get("revision") else ""
-        lines.append(
-            f"| {_code(_file_name(item))}{revision} | {use} | {_rows(item)} | {_code(item['sha256'])} |"
-        )
-    return "\n".join(lines)
-
-
-def _file_name(item: dict[str, Any]) -> str:
-    """A data file's name: of one of this machine without its folders, of one of the hub with its repository."""
-    return str(item["title"]) if item.get("revision") else Path(item["title"]).name
-
-
-def _rows(item: dict[str, Any]) -> str:
-    """How many rows a file has, counted in the run's frozen copy; a question mark where that is gone."""
-    copy = rows_dir() / f"{item['sha256']}.jsonl"
-    try:
-        return str(sum(1 for _ in read_values(copy, item.get("name") or "rows.jsonl")))
-    except DataError:
-        return "?"
-
-
-def _results(source: Source, fidelity: dict[str, Any] | None) -> str:
-    record = source.run / "report.json"
-    report = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
-    rows = [
-        ("steps", f"{report['step']} of {report['steps']}" if "steps" in report else None),
-        ("training time in seconds", f"{report['seconds']:.0f}" if "seconds" in report else None),
-        ("validation loss of the base model (nats)", _number(report.get("base_loss"))),
-        ("validation loss (nats)", _number(report.get("loss"))),
-    ]
-    if fidelity:
-        rows += [
-            (
-                "largest difference of a logit, merged to base and adapter",
-                f"{fidelity['max_difference']:.3g}",
-            ),
-            (f"same likeliest token, of {fidelity['positions']}", f"{fidelity['same']:.1%}"),
-            ("precision of both", fidelity["dtype"]),
-        ]
-    lines = [f"| {name} | {value} |" for name, value in rows if value is not None]
-    return "\n".join(["| | |", "| --- | --- |", *lines]) if lines else "None recorded: the run did not end."
-
-
-def _number(value: float | None) -> str | None:
-    return None if value is None else f"{value:.4f}"
-
-
 def _given_away(source: Source) -> Any:
     """The recipe without this machine's folders."""
     recipe = source.recipe
@@ -188,16 +135,6 @@ def _given_away(source: Source) -> Any:
         if value and Path(value).is_absolute():
             change[name] = Path(value).name
     return recipe.model_copy(update=change)
-
-
-def _plain(text: str) -> str:
-    """Foreign text in a line of Markdown: one line, nothing of it markup."""
-    return re.sub(r"([\\`*_{}\[\]<>#|!])", r"\\\1", " ".join(text.split()))
-
-
-def _code(text: str) -> str:
-    """Foreign text as code in a line or a cell."""
-    return "`" + " ".join(text.replace("`", "'").replace("|", "\\|").split()) + "`"
 
 
 def _fenced(language: str, text: str) -> str:

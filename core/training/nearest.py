@@ -26,7 +26,7 @@ def nearest_that_fits(
     def fits(changes: dict[str, Any]) -> bool:
         changed = recipe.model_copy(update=changes)
         used = measure(changed, renderer) if "sequence_length" in changes else rows
-        computed = compute(changed, used, choose_budget(changed, device))
+        computed = compute(changed, used, choose_budget(changed, device), shape.long_from)
         return bool(used.kept) and peak_of(changed, shape, computed, precision, device).total <= available
 
     return next((changes for changes in _candidates(recipe, device) if fits(changes)), {})

@@ -21,6 +21,11 @@ NAMES = {
 NOT_FOR_MUON = ("embed_tokens", "lm_head", "score")
 
 
+def name(optimizer: str, cpu: bool) -> str:
+    """The Trainer's name for a recipe's optimiser: on a GPU AdamW is one kernel, which makes no second moments anew."""
+    return "adamw_torch_fused" if optimizer == "adamw" and not cpu else NAMES[optimizer]
+
+
 class MuonWithAdamW(torch.optim.Optimizer):
     """Muon for hidden matrices and AdamW for all else, as Muon's authors have it (Jordan et al., 2024).
 

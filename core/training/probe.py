@@ -7,8 +7,10 @@ Prints one JSON line: `Speeds`. A process of its own, since it imports torch.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core import paths
 from core.errors import FinetuiError
 from core.recipe import Recipe, dump, parse
 from core.training.cutting import AnyPack, cut
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 ENOUGH_S = 4.0
 REPLY_TOKENS = 6
+SAVED_BYTES = 32 << 20
 
 
 class ProbeError(FinetuiError):
@@ -52,6 +56,7 @@ class Speeds:
         train_tokens_per_s: computed tokens, forward and back, optimiser included.
         evaluate_tokens_per_s: computed tokens, forward only.
         reply_s: seconds for one token of all watched prompts' replies.
+        saved_bytes_per_s: of a checkpoint: written, hashed and brought to the disk.
         measured_tokens: trained on for it.
     """
 
@@ -59,6 +64,7 @@ class Speeds:
     train_tokens_per_s: float
     evaluate_tokens_per_s: float
     reply_s: float
+    saved_bytes_per_s: float
     measured_tokens: int
 
 
@@ -102,11 +108,14 @@ def time_plan(recipe: Recipe, sizes: Estimate, speeds: Speeds) -> TimePlan:
         1 if sizes.device == "cpu" else recipe.value("devices")
     )  # that share the rows as if nothing were lost
     train_s = sizes.computed_tokens / speeds.train_tokens_per_s / gpus
+    checkpoints = math.ceil(sizes.steps / report_interval(sizes.steps, recipe.checkpoint_every))
+    model_bytes = sizes.disk_bytes - sizes.checkpoints * sizes.checkpoint_bytes
     return TimePlan(
         start_s=speeds.start_s,
         train_s=train_s,
         evaluate_s=evaluations * rows / speeds.evaluate_tokens_per_s,
         samples_s=evaluations * reply_tokens * speeds.reply_s,
+        save_s=(checkpoints * sizes.checkpoint_bytes + model_bytes) / speeds.saved_bytes_per_s,
         tokens_per_s=sizes.tokens / max(train_s, 1e-9),
     )
 
@@ -120,10 +129,10 @@ def measure(recipe: Recipe, device: str) -> Speeds:
     import torch
 
     from core.data.rendering import Renderer
+    from core.data.tasks import reads_conversations
     from core.training import adapters, evaluation
     from core.training.base_model import template_text
     from core.training.estimate import measure as measure_rows
-    from core.training.tasks import reads_conversations
 
     place = adapters.use_device(device)
     precision = adapters.choose_precision(recipe, place)
@@ -135,11 +144,10 @@ def measure(recipe: Recipe, device: str) -> Speeds:
     long_from = adapters.long_from(model)
     made = _packs(recipe, rows, place.type, long_from)
     optimizer = torch.optim.AdamW([item for item in model.parameters() if item.requires_grad])
-    autocast = torch.autocast(place.type, adapters.DTYPES[precision], enabled=precision != "fp32")
 
     def train(pack: AnyPack) -> float:
         batch = objective.tensors(pack, place)
-        with autocast:
+        with adapters.computing(place, precision):
             value = objective.summed(batch)
         (value / batch["weight"]).backward()
         optimizer.step()
@@ -155,13 +163,31 @@ def measure(recipe: Recipe, device: str) -> Speeds:
         tokens += pack.computed
         if spent > ENOUGH_S:
             break
-    with evaluation.measuring(model), autocast:
+    with evaluation.measuring(model), adapters.computing(place, precision):
         evaluate_s = _timed(lambda: objective.measure([objective.tensors(first, place)]))
     reply_s = 0.0
     if task != "classification":
         prompts = [prompt_of(task, "Hello")] * WATCHED_PROMPTS
         reply_s = _timed(lambda: evaluation.greedy_replies(model, renderer, prompts, REPLY_TOKENS, place))
-    return Speeds(start_s, tokens / spent, first.computed / evaluate_s, reply_s / REPLY_TOKENS, tokens)
+    return Speeds(
+        start_s=start_s,
+        train_tokens_per_s=tokens / spent,
+        evaluate_tokens_per_s=first.computed / evaluate_s,
+        reply_s=reply_s / REPLY_TOKENS,
+        saved_bytes_per_s=SAVED_BYTES / _timed(partial(_save, os.urandom(SAVED_BYTES))),
+        measured_tokens=tokens,
+    )
+
+
+def _save(content: bytes) -> None:
+    """Write something as a checkpoint is, where runs are kept, and remove it."""
+    paths.make_private(paths.data_dir())
+    with tempfile.NamedTemporaryFile(dir=paths.data_dir()) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+        file.seek(0)
+        hashlib.file_digest(file, "sha256")
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -11,7 +11,8 @@ from typing import Any
 from core.training.figures import Losses
 from core.training.held_out import HeldOut, held_out, trained_on
 from core.training.inputs import Files, freeze_files
-from core.training.replies import SAMPLES, TEMPERATURE, Replies, questions
+from core.training.questions import questions
+from core.training.replies import SAMPLES, TEMPERATURE, Replies
 from core.training.report_file import put_evaluation, read
 from core.training.sides import SIDES, Sides, Subject, best_device, read_subject
 

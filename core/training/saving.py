@@ -15,8 +15,8 @@ from core.data.rendering import Renderer
 from core.paths import write_private
 from core.training.adapters import is_adapter
 from core.training.base_model import BaseModel
+from core.training.first_values import FirstValues
 from core.training.inputs import Inputs
-from core.training.pissa import Pissa
 
 
 class Keeper:
@@ -28,18 +28,24 @@ class Keeper:
         renderer: of the run.
         inputs: whose facts a chat needs.
         task: of the recipe.
-        pissa: where the adapter began with it.
+        first: where the adapter began with values of its own.
     """
 
     def __init__(
-        self, model: Any, base: BaseModel, renderer: Renderer, inputs: Inputs, task: str, pissa: Pissa | None
+        self,
+        model: Any,
+        base: BaseModel,
+        renderer: Renderer,
+        inputs: Inputs,
+        task: str,
+        first: FirstValues | None,
     ) -> None:
         self._model = model
         self._base = base
         self._renderer = renderer
         self._inputs = inputs
         self._task = task
-        self._pissa = pissa
+        self._first = first
 
     def save(self, folder: Path, final: bool = False, state: dict[str, Any] | None = None) -> None:
         """Write weights, tokenizer, template and generation settings.
@@ -54,8 +60,8 @@ class Keeper:
             (folder / "README.md").unlink()  # peft's empty form of a model card
         else:
             self._save_whole(folder, final, state)
-        if self._pissa is not None:
-            self._pissa.save(folder, final)
+        if self._first is not None:
+            self._first.save(folder, final)
         self._add_facts(folder)
 
     def _save_whole(self, folder: Path, final: bool, state: dict[str, Any] | None) -> None:
@@ -71,9 +77,9 @@ class Keeper:
 
     def load(self, folder: Path) -> bool:
         """Take up a checkpoint's weights where the Trainer can't; whether that was so."""
-        if self._pissa is None:
+        if self._first is None:
             return False
-        self._pissa.load(folder)
+        self._first.load(folder)
         return True
 
     def _add_facts(self, folder: Path) -> None:

@@ -12,10 +12,10 @@ import torch
 
 from core.recipe import Recipe
 from core.training import adapters, methods
+from core.training.first_values import FirstValues
 from core.training.fused_layers import fuse
 from core.training.loss import PackLoss
 from core.training.objectives import Objective, make_objective
-from core.training.pissa import Pissa
 from core.training.rows import AnyRow, Pair, Row
 from core.training.tree import MIN_SHARED
 
@@ -29,12 +29,12 @@ class Ready:
     Args:
         model: with its adapter, or with its own weights set free.
         objective: of the recipe's task.
-        pissa: where the adapter begins with it.
+        first: where the adapter begins with values of its own.
     """
 
     model: Any
     objective: Objective
-    pissa: Pissa | None
+    first: FirstValues | None
 
 
 def set_up(
@@ -56,7 +56,7 @@ def set_up(
         device: where it goes.
         labels: of the classes, where the task has them.
         pad_id: token to fill texts up with.
-        record: where PiSSA's first values are or will be.
+        record: where an adapter's first values are or will be.
         initial: folder of trained weights to go on from.
     """
     weights = methods.weights_precision(recipe, precision)
@@ -67,11 +67,12 @@ def set_up(
     model = methods.prepare(base, recipe)
     if initial is not None and not whole:
         adapters.take_over(model, initial)
-    pissa = Pissa(model, record) if recipe.value("init") == "pissa" else None
+    init = recipe.value("init")
+    first = None if init == "standard" else FirstValues(model, init, folder, record)
     sharded = recipe.value("sharding") == "fsdp"  # a fused layer holds weights that are parted then
     if recipe.value("method") == "lora" and not labels and not sharded:
         fuse(model)
-    return Ready(model, make_objective(recipe, model), pissa)
+    return Ready(model, make_objective(recipe, model), first)
 
 
 def prove(model: Any, rows: Sequence[AnyRow]) -> None:

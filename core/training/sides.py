@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from accelerate.utils.memory import clear_device_cache
 from transformers import set_seed
 
 from core import devices
@@ -21,12 +20,10 @@ from core.data.rendering import Renderer
 from core.recipe import Recipe, load
 from core.training import adapters, methods
 from core.training.base_model import BaseModel, frozen_renderer
-from core.training.memory import is_out_of_memory
 from core.training.report_file import ReportError
+from core.training.saved import ON_NF4
 
 SIDES = ("base", "tuned")
-SMALLEST_BUDGET = 64
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -130,7 +127,8 @@ def _load(subject: Subject, device: torch.device) -> tuple[Any, Any]:
     )  # as training did: an untrained base gets the same first values for its classes
     base = model(subject.base.folder)
     if adapters.is_adapter(subject.folder):
-        return adapters.load_adapter(base, subject.folder), None
+        on_nf4 = subject.folder / ON_NF4
+        return adapters.load_adapter(base, on_nf4 if on_nf4.is_dir() else subject.folder), None
     return model(subject.folder), base
 
 
@@ -138,25 +136,3 @@ def best_device() -> torch.device:
     """The GPU with the most free memory, else the CPU. Call before anything touches CUDA."""
     free = [gpu for gpu in devices.gpus() if gpu.free_bytes > 0]
     return adapters.use_device(max(free, key=lambda gpu: gpu.free_bytes).device if free else "cpu")
-
-
-class Budget:
-    """Tokens computed at once, fewer as soon as memory runs out.
-
-    Args:
-        tokens: at first.
-    """
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-
-    def spend(self, work: Callable[[int], Result]) -> Result:
-        """The result of a piece of work that is given the tokens and begun anew with half of them if need be."""
-        while True:
-            try:
-                return work(self.tokens)
-            except (RuntimeError, MemoryError) as error:
-                if self.tokens <= SMALLEST_BUDGET or not is_out_of_memory(error):
-                    raise
-            self.tokens //= 2
-            clear_device_cache(garbage_collection=True)

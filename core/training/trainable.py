@@ -8,6 +8,9 @@ from core.training.memory import Shape
 STATE_BYTES = {"adamw": 8, "adamw_8bit": 2, "adafactor": 0, "lion": 4, "lion_8bit": 1, "sgd": 0, "muon": 4}
 """Kept for each trained weight. Adafactor keeps a row and a column of each matrix; Muon only a momentum."""
 
+ONE_KERNEL = {"adamw", "adamw_8bit", "lion", "lion_8bit"}
+"""Optimisers whose step is one kernel on a GPU, which makes no tensors."""
+
 IA3_INPUTS = ("down_proj",)
 """Layers whose input IA3 scales: what the MLP has made."""
 

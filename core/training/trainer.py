@@ -5,59 +5,37 @@ What stays the Trainer's: optimiser, schedule, clipping, mixed precision, and re
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils.memory import clear_device_cache
 from torch.utils.data import DataLoader, Sampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from core.data.rendering import Renderer
 from core.events import Checkpointed, Evaluated, Sampled, Step, Warned
 from core.recipe import Recipe
 from core.training import evaluation, mishaps, optimisers
+from core.training.budget import Budget, free_memory
 from core.training.conductor import Conductor
 from core.training.dataset import Steps, whole_step
 from core.training.dials import Dials
 from core.training.disk import is_disk_full
+from core.training.evaluation import Watch
+from core.training.export_folder import folder_bytes
 from core.training.grace import Grace
 from core.training.inputs import Prompt, prompt_of
 from core.training.memory import is_out_of_memory, memory_in_use
 from core.training.objectives import Objective
 from core.training.rank_link import RankRun
-from core.training.rows import Rows
 from core.training.saving import Keeper
 from core.training.sharding import Parts, load_weights
 from core.training.surroundings import RandomState, write_surroundings
 from core.work import Run
-
-SMALLEST_BUDGET = 64
-"""Tokens: with less at once than a row has, nothing is won."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What is measured along the way.
-
-    Args:
-        rows: validation rows; may be empty.
-        prompts: whose replies are shown at each evaluation.
-        renderer: of the model.
-        reply_tokens: longest sample reply.
-        system: system message put before a prompt asked for by the user, or empty.
-    """
-
-    rows: Rows
-    prompts: Sequence[Prompt]
-    renderer: Renderer
-    reply_tokens: int
-    system: str
 
 
 class StepTrainer(Trainer):
@@ -96,7 +74,7 @@ class StepTrainer(Trainer):
         self._step_started = 0.0
         self._before_step: RandomState | None = None
         self._budget = steps.budget
-        self._evaluated_at_once = steps.budget
+        self._measured_at_once = Budget(steps.budget, lambda tokens: self.tell(mishaps.measures_less(tokens)))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return SequentialSampler(self.plan_steps)
@@ -168,7 +146,7 @@ class StepTrainer(Trainer):
         packs = self._in_lockstep(inputs) if self.ranks.sharded else inputs
         try:
             for batch in packs:
-                with self.compute_loss_context_manager():
+                with self.accelerator.autocast():
                     loss = self.objective.summed(self._prepare_inputs(batch)) / share
                 if batch.get("idle"):
                     loss = loss * 0
@@ -199,8 +177,19 @@ class StepTrainer(Trainer):
         budget = self.plan_steps.halve_budget(step)
         if not budget:
             raise mishaps.too_long(step + 1, longest)
-        clear_device_cache(garbage_collection=True)
+        free_memory()
         self.tell(mishaps.computes_less(step + 1, budget))
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> float:
+        """The gradients' norm, asked for right before the optimiser's step.
+
+        Raises:
+            TrainingError: it is no number, and the step would make all weights none either.
+        """
+        norm = float(super()._get_grad_norm(model, grad_norm))
+        if not math.isfinite(norm) and self.accelerator.scaler is None:  # a scaler leaves such steps out
+            raise mishaps.diverged(self.state.global_step + 1, norm, "gradient")
+        return norm
 
     def tell(self, warning: Warned) -> None:
         """Warn of what concerns this rank alone."""
@@ -258,10 +247,14 @@ class StepTrainer(Trainer):
         return metrics
 
     def _evaluated(self) -> evaluation.Measured:
-        """The validation loss; where memory runs out with ever less at once, down to one short row."""
-        budget = min(self.plan_steps.budget, self._evaluated_at_once)
-        while True:
-            try:
+        """The validation loss; where memory runs out with ever less at once, down to one short row.
+
+        Raises:
+            TrainingError: not even that fits.
+        """
+
+        def measure(budget: int) -> evaluation.Measured:
+            with self.accelerator.autocast():
                 return evaluation.evaluate(
                     self.model,
                     self.objective,
@@ -270,20 +263,34 @@ class StepTrainer(Trainer):
                     self.args.device,
                     self.plan_steps.long_from,
                 )
-            except (RuntimeError, MemoryError) as error:
-                if budget <= SMALLEST_BUDGET or self.ranks.sharded or not is_out_of_memory(error):
-                    raise
-            budget = self._evaluated_at_once = budget // 2  # the next evaluation begins with what went
-            clear_device_cache(garbage_collection=True)
+
+        if self.ranks.sharded:
+            return measure(self.plan_steps.budget)
+        self._measured_at_once.tokens = min(self._measured_at_once.tokens, self.plan_steps.budget)
+        try:
+            return self._measured_at_once.spend(measure)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise mishaps.too_long_to_measure(max(row.tokens for row in self.watch.rows.rows)) from error
 
     def sample(self, prompts: Sequence[Prompt]) -> None:
         """Greedy replies to some prompts, as events."""
         takes_part = self.ranks.first or self.ranks.sharded
         if not prompts or not takes_part or self.recipe.value("task") == "classification":
             return
-        replies = evaluation.greedy_replies(
-            self.model, self.watch.renderer, prompts, self.watch.reply_tokens, self.args.device
-        )
+        try:
+            replies = evaluation.greedy_replies(
+                self.model, self.watch.renderer, prompts, self.watch.reply_tokens, self.args.device
+            )
+        except (RuntimeError, MemoryError) as error:
+            if self.ranks.sharded or not is_out_of_memory(error):
+                raise
+            replies = []
+        if not replies:
+            free_memory()
+            self.tell(mishaps.too_large_to_sample(self.state.global_step))
+            return
         for prompt, (reply, tokens) in zip(prompts, replies, strict=True):
             self.run.emit(
                 Sampled(
@@ -324,7 +331,7 @@ class StepTrainer(Trainer):
         self.last_checkpoint = path
         self.grace.save_s = time.monotonic() - started
         if self.ranks.first:
-            size = sum(item.stat().st_size for item in path.iterdir())
+            size = folder_bytes(path)
             self.run.emit(Checkpointed(step=step, path=str(path.relative_to(self.run.directory)), bytes=size))
             best = self.state.best_global_step if self.recipe.value("keep_best") else None
             self.run.prune_checkpoints(self.recipe.value("keep_checkpoints"), best)

@@ -48,6 +48,8 @@ def tree_attention(
     Returns:
         shape (1, tokens, heads, width), and None for the weights.
     """
+    # under autocast rotations by float32 angles give float32
+    query, key = query.to(value.dtype), key.to(value.dtype)
     if query.device.type == "cuda" and not dropout:
         return by_blocks(query, key, value, tree, scaling, sliding_window), None
     if query.device.type == "cpu" and not dropout:

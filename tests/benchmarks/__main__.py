@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.benchmarks import cores, data, engine, gateway, journal, lines, paint
+from tests.benchmarks import cores, data, engine, gateway, growing, journal, lines, paint, plan, requests
 
 ALL: dict[str, Callable[[], None]] = {
     "paint": paint.main,
@@ -14,7 +14,10 @@ ALL: dict[str, Callable[[], None]] = {
     "cores": cores.main,
     "data": data.main,
     "gateway": gateway.main,
+    "requests": requests.main,
     "engine": engine.main,
+    "growing": growing.main,
+    "plan": plan.main,
 }
 
 if __name__ == "__main__":

@@ -34,34 +34,27 @@ INSTRUCTION = SENTENCE * 4
 
 
 def main() -> None:
-    """Rows as they are, rows that share an instruction, then more and more rows, longer rows, more at once."""
+    """Rows as they are, then rows that share an instruction."""
     model = cached(resolve("smollm2-135m-instruct"))
     if model is None or not DATA.exists() or not SHORT.exists():
-        _say(f"needs smollm2-135m-instruct on this machine (`make demo`), {DATA} and {SHORT}")
+        say(f"needs smollm2-135m-instruct on this machine (`make demo`), {DATA} and {SHORT}")
         return
     with tempfile.TemporaryDirectory() as folder:
-        own = _conversations()
-        plain = _write(Path(folder) / "plain.jsonl", own)
-        _say("rows without common beginnings")
+        own = conversations()
+        plain = write(Path(folder) / "plain.jsonl", own)
+        say("rows without common beginnings")
         _compare(model, plain, 24, VARIANTS)
-        _say("short rows that share an instruction of 120 tokens")
-        _compare(model, _write(Path(folder) / "short.jsonl", _instructed(_labelled())), 48, VARIANTS)
-        _say("rows of 200 tokens that share an instruction of 120 more")
-        _compare(model, _write(Path(folder) / "shared.jsonl", _instructed(own)), 48, VARIANTS[:1])
-        _say("growing work: rows, then their length, then tokens at once")
-        for rows in (8, 16, 32, 64):
-            _show(f"{rows} rows", _own(model, plain, rows))
-        for length in (256, 512, 1024, 2048):
-            long = _write(Path(folder) / f"{length}.jsonl", _joined(own, length))
-            _show(f"{length} long", _own(model, long, 6144 // length, length=length))
-        for budget in (256, 512, 1024, 2048, 4096):
-            _show(f"{budget} at once", _own(model, plain, 24, budget))
+        say("short rows that share an instruction of 120 tokens")
+        _compare(model, write(Path(folder) / "short.jsonl", _instructed(_labelled())), 48, VARIANTS)
+        say("rows of 200 tokens that share an instruction of 120 more")
+        _compare(model, write(Path(folder) / "shared.jsonl", _instructed(own)), 48, VARIANTS[:1])
 
 
 Conversation = list[dict[str, str]]
 
 
-def _conversations() -> list[Conversation]:
+def conversations() -> list[Conversation]:
+    """The first rows of the data."""
     lines = DATA.read_text(encoding="utf-8-sig").splitlines()[:80]
     return [json.loads(line)["messages"] for line in lines]
 
@@ -81,7 +74,7 @@ def _instructed(conversations: list[Conversation]) -> list[Conversation]:
     return [[system, *(turn for turn in item if turn["role"] != "system")] for item in conversations]
 
 
-def _joined(conversations: list[Conversation], tokens: int) -> list[Conversation]:
+def joined(conversations: list[Conversation], tokens: int) -> list[Conversation]:
     """Conversations one after the other, so many that each row has at least that many tokens."""
     rows: list[Conversation] = [[]]
     for item in conversations * (1 + tokens // 64):
@@ -91,17 +84,18 @@ def _joined(conversations: list[Conversation], tokens: int) -> list[Conversation
     return rows[:-1]
 
 
-def _write(path: Path, conversations: list[Conversation]) -> Path:
+def write(path: Path, conversations: list[Conversation]) -> Path:
+    """A chat file of them."""
     path.write_text("\n".join(json.dumps({"messages": item}) for item in conversations) + "\n")
     return path
 
 
 def _compare(model: Path, data: Path, rows: int, variants: list[str]) -> None:
-    own = _own(model, data, rows)
+    own = train(model, data, rows)
     _show("finetui", own)
     python = os.environ.get("FINETUI_TRL_PYTHON")
     if python is None or not SCRIPT.exists():
-        _say("TRL: not run (set FINETUI_TRL_PYTHON to a Python that has it)")
+        say("TRL: not run (set FINETUI_TRL_PYTHON to a Python that has it)")
         return
     best = 0.0
     for variant in variants:
@@ -109,10 +103,11 @@ def _compare(model: Path, data: Path, rows: int, variants: list[str]) -> None:
         void = "" if theirs["real_tokens"] == own["real_tokens"] else "  VOID: other tokens"
         _show(f"TRL {variant}", theirs, void)
         best = max(best, theirs["useful_tok_per_s"])
-    _say(f"{own['useful_tok_per_s'] / best:.2f} times TRL's best")
+    say(f"{own['useful_tok_per_s'] / best:.2f} times TRL's best")
 
 
-def _own(model: Path, data: Path, rows: int, budget: int = 1024, length: int = 2048) -> dict[str, Any]:
+def train(model: Path, data: Path, rows: int, budget: int = 1024, length: int = 2048) -> dict[str, Any]:
+    """What `tests.benchmarks.training` finds in a process of its own."""
     command = [sys.executable, "-P", "-m", "tests.benchmarks.training"]
     numbers = {"rows": rows, "budget": budget, "length": length}
     named = {"model": model, "data": data, **numbers}
@@ -128,13 +123,14 @@ def _json(command: list[str]) -> dict[str, Any]:
 def _show(name: str, found: dict[str, Any], more: str = "") -> None:
     share = f"{found['share_of_limit']:.2f} of the limit" if "share_of_limit" in found else ""
     computed = f"{found['computed_tok_per_s']:.0f} computed/s" if "computed_tok_per_s" in found else ""
-    _say(
+    say(
         f"{name:<14} {found['real_tokens']:6} tokens {found['useful_tok_per_s']:6.0f} useful/s {computed:<15} "
         f"{found['peak_rss_mb']:6} MB  {share}{more}"
     )
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Print a line at once."""
     print(line, flush=True)  # noqa: T201
 
 

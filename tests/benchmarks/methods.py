@@ -29,6 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "dora": {"dora": True},
     "pissa": {"init": "pissa"},
     "qlora nf4": {"quantization": "nf4"},
+    "loftq": {"quantization": "nf4", "init": "loftq"},
     "qlora int8": {"quantization": "int8"},
     "ia3": {"method": "ia3"},
     "lora, last 8 layers": {"last_layers": 8},

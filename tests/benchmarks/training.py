@@ -29,10 +29,11 @@ from core.recipe import Recipe, build
 from core.training import adapters
 from core.training.conductor import training_arguments
 from core.training.dataset import Steps
+from core.training.evaluation import Watch
 from core.training.plan import choose_budget, make_plan
 from core.training.rows import Example, Rows, make_rows
 from core.training.setting_up import set_up
-from core.training.trainer import StepTrainer, Watch
+from core.training.trainer import StepTrainer
 from core.work import Request
 
 CHATML = (

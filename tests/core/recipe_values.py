@@ -15,8 +15,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "early_stopping": {"validation": "validation.jsonl"},
     "keep_best": {"validation": "validation.jsonl"},
     "sharding": {"devices": 2},
+    "init: loftq": {"quantization": "nf4"},
 }
-"""What some fields need beside them."""
+"""What some fields, or some of their values, need beside them."""
 LARGE = 10**9
 
 words = some.text(some.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20).filter(

@@ -1,7 +1,8 @@
 """A run that is killed again and again: python -P -m tests.core.training.killing RECIPE KILLS SEED.
 
 Makes two runs of the recipe in FINETUI_HOME: `whole`, left alone, and `killed`, whose worker gets SIGKILL `KILLS`
-times, each at a random moment from a random step on, and is started again. Prints the steps as a JSON list.
+times, each at a random moment from a random step on, and is started again. Twice its newest checkpoint is damaged in
+between: torn off, and changed. Prints the steps as a JSON list.
 Everything is imported once; each worker is a fork that has computed nothing yet.
 """
 
@@ -32,14 +33,29 @@ def main() -> None:
     assert work(make(recipe, "whole")) == 0
     run = make(recipe, "killed")
     steps = sorted(pick.sample(range(1, int(recipe.max_steps or 0) - 20), kills))
-    for step in steps:
+    for number, step in enumerate(steps):
         assert work(run, step, pick.uniform(0, LONGEST_DELAY_S)) == signal.SIGKILL
+        if number in (kills // 3, 2 * kills // 3):
+            damage(run, torn=number == kills // 3)
     assert work(run) == 0
     print(json.dumps({"steps": steps, "whole": str(find("whole")), "killed": str(find("killed"))}))  # noqa: T201
 
 
 def make(recipe: Recipe, name: str) -> RunDirectory:
     return RunDirectory.create(recipe, name)
+
+
+def damage(run: RunDirectory, torn: bool) -> None:
+    """Tear off the end of a file of the newest checkpoint, or change it within."""
+    newest = run.latest_checkpoint()
+    assert newest is not None
+    file = newest.path / "optimizer.pt"
+    content = bytearray(file.read_bytes())
+    if torn:
+        del content[-100:]
+    else:
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content)
 
 
 def find(name: str) -> Path:

@@ -2,7 +2,7 @@
 
 Imports the engine once, computes nothing, and forks a rank for every client that asks (`rank_client`). RANK_TROUBLE in
 a client's environment makes trouble: `kill:1:3` kills rank 1 in step 3, `memory:1:3` lets its memory run out there,
-`slow:1:3` makes each of its packs take a second.
+`slow:1:3` makes each of its packs take a second; `writes:1:PATH` fails it as soon as it writes anything below a folder.
 Ends with its standard input.
 """
 
@@ -18,10 +18,15 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import safetensors.torch
+import torch
+
 import core.training.job
 from core.training import rank
 from core.training.loss import PackLoss
 from core.training.trainer import StepTrainer
+
+CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.truncate", "os.chmod")
 
 
 def main() -> None:
@@ -55,11 +60,31 @@ def work() -> int:
     kind, _, where = os.environ.get("RANK_TROUBLE", "").partition(":")
     who, _, step = where.partition(":")
     if kind and who == os.environ["RANK"]:
-        make_trouble(kind, int(step))
+        if kind == "writes":
+            forbid_writing(step)
+        else:
+            make_trouble(kind, int(step))
     try:
         return rank.main()
     finally:
         sys.stderr.flush()
+
+
+def forbid_writing(folder: str) -> None:
+    """Python tells of files that it opens, makes and moves; what writes files by itself is taken away."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("this rank writes")
+
+    def heard(event: str, given: tuple[Any, ...]) -> None:
+        if event not in CHANGES or not str(given[0]).startswith(folder):
+            return
+        if event != "open" or given[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            refuse()
+
+    sys.addaudithook(heard)
+    safetensors.torch.serialize_file = refuse
+    torch.save = refuse
 
 
 def make_trouble(kind: str, step: int) -> None:

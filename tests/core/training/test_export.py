@@ -334,6 +334,49 @@ def test_the_card_says_what_it_is_and_no_folder_of_this_machine(run: RunDirector
     assert str(tmp_path.parent) not in text
 
 
+def test_the_card_says_what_its_data_were_made_of_and_what_was_evaluated(
+    tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    run = make_run(tiny_model, adapter)
+    record = json.loads((run.data_dir / "sources.json").read_text())
+    training, validation = record["training"][0], record["validation"]
+    steps = [
+        {"repair": "drop", "codes": ["email", "duplicate"]},
+        {"repair": "edit", "rows": [3], "value": {"text": "the secret"}},
+    ]
+    made = {"source": "/home/me/mine.jsonl", "source_sha256": "ab" * 32}
+    for item, more in (
+        (training, {"steps": steps, "target_sha256": training["sha256"]}),
+        (validation, {"how": {"split": {"seed": 42}}, "target_sha256": "of another file"}),
+    ):
+        Path(item["title"] + ".lineage.json").write_text(json.dumps({**made, **more}))
+    report = json.loads((run.path / "report.json").read_text())
+    report["evaluation"] = {
+        "model": "model",
+        "rows": 14,
+        "max_tokens": 8,
+        "data": {"files": [{"title": "/home/me/held.jsonl"}]},
+        "base": {"loss": 5.5, "accuracy": 0.25},
+        "tuned": {"loss": 0.5, "accuracy": 0.75, "macro_f1": 0.7},
+        "notes": ["2 rows were cut."],
+    }
+    (run.path / "report.json").write_text(json.dumps(report))
+    export_now(run, "adapter", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert (
+        f"was made of `mine.jsonl` (sha256 `{'ab' * 32}`) by `drop` of `email`, `duplicate`, `edit` in 1 rows"
+        in text
+    )
+    assert "secret" not in text and "/home/me" not in text and 'seed": 42' not in text
+    for line in (
+        "| loss (nats) | 5.5000 | 0.5000 |",
+        "| accuracy | 0.2500 | 0.7500 |",
+        "| macro F1 | - | 0.7000 |",
+    ):
+        assert line in text
+    assert "14 rows of `held.jsonl`" in text and "2 rows were cut." in text
+
+
 def test_licence_files_of_the_base_go_with_its_weights(tmp_path: Path) -> None:
     base = tiny.make_model(tmp_path / "base")
     (base / "LICENSE").write_text("yours to use")

@@ -82,6 +82,12 @@ def test_pissa_is_gone_on_from_as_the_plain_adapter_it_was_saved_as(
     assert second.of("evaluated")[0].loss == pytest.approx(last_loss(first), rel=1e-4)
 
 
+def test_loftq_is_gone_on_from_on_the_exact_base(make_recipe: MakeRecipe, home: Path) -> None:
+    first = trained(home, "first-1", make_recipe(init="loftq", quantization="nf4", rank=4))
+    second = trained(home, "second-2", make_recipe(init_from="first-1", max_steps=2))
+    assert second.of("evaluated")[0].loss == pytest.approx(last_loss(first), abs=0.01)
+
+
 def test_a_checkpoint_can_be_named(make_recipe: MakeRecipe, home: Path) -> None:
     first = trained(home, "first-1", make_recipe())
     at_five = next(event for event in first.of("evaluated") if event.step == 5)

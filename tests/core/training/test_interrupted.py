@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,7 +21,9 @@ from core.recipe import Recipe, dump
 from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
 from core.training import evaluation
+from core.training.fused_math import SCRATCH
 from core.training.loss import PackLoss
+from core.training.memory import is_out_of_memory
 from core.training.mishaps import TrainingError
 from core.training.surroundings import FILE
 from tests.core.training.conftest import Ask, FolderRun
@@ -43,6 +46,7 @@ def equal(one: Path, two: Path) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
+@pytest.mark.slow
 def test_killed_at_twenty_random_moments_is_the_same_run(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     recipe = make_recipe(max_steps=60, checkpoint_every=1, evaluate_every=20, sample_prompts=[], dropout=0.1)
     (tmp_path / "recipe.yaml").write_text(dump(recipe))
@@ -64,6 +68,11 @@ def test_killed_at_twenty_random_moments_is_the_same_run(make_recipe: MakeRecipe
     assert equal(Path(found["whole"]) / "model", Path(found["killed"]) / "model")
     resumed = [event for event in events(found["killed"]) if event.kind == "resumed"]
     assert len(resumed) == 20
+    told = [event.text for event in events(found["killed"]) if event.kind == "warned"]
+    assert [("another size" in text, "other content" in text) for text in told] == [
+        (True, False),
+        (False, True),
+    ]
     losses = {event.step: event.loss for event in events(found["killed"]) if event.kind == "step"}
     assert losses == {event.step: event.loss for event in events(found["whole"]) if event.kind == "step"}
     assert not list((Path(found["killed"]) / "checkpoints").glob(".*"))
@@ -112,6 +121,7 @@ def test_out_of_memory_halves_what_is_computed_at_once_and_changes_nothing_else(
         assert (one.tokens, one.trained_tokens) == (two.tokens, two.trained_tokens)
     left, right = weights(tmp_path / "short" / "model"), weights(tmp_path / "whole" / "model")
     assert all(torch.allclose(left[name], right[name], atol=1e-5) for name in left)
+    assert max(item.numel() for item in SCRATCH._kept.values()) <= 80 * 64  # none is left of before
 
 
 def test_an_evaluation_begins_with_what_went_the_last_time(
@@ -131,6 +141,51 @@ def test_an_evaluation_begins_with_what_went_the_last_time(
     assert train(make_recipe(sample_prompts=[]), run).kind == "finished"
     assert len(run.of("evaluated")) == 3
     assert failed == [1024, 512]
+    told = [event.text for event in run.of("warned")]
+    assert [int(re.findall(r"at most (\d+) tokens", text)[0]) for text in told] == [512, 256]
+
+
+def test_validation_rows_that_don_t_fit_one_by_one_are_an_error_with_what_to_do(
+    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise RuntimeError(NO_MEMORY)
+
+    monkeypatch.setattr(evaluation, "evaluate", full)
+    with pytest.raises(TrainingError, match="while the validation rows were measured") as caught:
+        train(make_recipe(sample_prompts=[]), FolderRun(tmp_path / "run"))
+    assert "sequence_length" in caught.value.next_step
+
+
+def test_replies_that_don_t_fit_are_left_out_and_nothing_else_changes(
+    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe()
+    whole, short = FolderRun(tmp_path / "whole"), FolderRun(tmp_path / "short")
+    train(recipe, whole)
+    replies, calls = evaluation.greedy_replies, list[int]()
+
+    def second_full(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError(NO_MEMORY)
+        return replies(*given)
+
+    monkeypatch.setattr(evaluation, "greedy_replies", second_full)
+    assert train(recipe, short).kind == "finished"
+    (told,) = short.of("warned")
+    assert "at step 5: these replies are left out" in told.text
+    assert {event.step for event in short.of("sampled")} == {0, 10}
+    assert equal(tmp_path / "short" / "model", tmp_path / "whole" / "model")
+
+
+@pytest.mark.parametrize(
+    "words", ["std::bad_alloc", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"]
+)
+def test_a_lack_of_memory_is_known_by_the_words_of_every_library(words: str) -> None:
+    assert is_out_of_memory(RuntimeError(f"{words} when calling something"))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_a_resumed_run_remembers_how_much_fits(

@@ -60,29 +60,13 @@ def made_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def long_rows(path: Path, rows: int) -> Path:
-    """Conversations of 50 to 900 words."""
-    pick = random.Random(5)
-    lines = []
-    for _ in range(rows):
-        words = [pick.choice(tiny.WORDS) for _ in range(pick.choice([50, 150, 400, 900]))]
-        half = len(words) // 2
-        turns = [
-            {"role": "user", "content": " ".join(words[:half])},
-            {"role": "assistant", "content": " ".join(words[half:])},
-        ]
-        lines.append(json.dumps({"messages": turns}))
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [*RECIPES, drawn(3), drawn(4)], ids=str)
 def test_the_peak_is_predicted_to_15_percent(
     changes: dict[str, Any], made_model: Path, embedded_model: Path, tmp_path: Path
 ) -> None:
-    rows = str(long_rows(tmp_path / "rows.jsonl", 60))
-    validation = str(long_rows(tmp_path / "validation.jsonl", 6))
+    rows = str(tiny.make_long_rows(tmp_path / "rows.jsonl", 60))
+    validation = str(tiny.make_long_rows(tmp_path / "validation.jsonl", 6))
     model = {MADE: str(made_model), SMOL: str(embedded_model)}[changes["model"]]
     content = {
         "data": rows, "validation": validation, "max_steps": 2, "sample_prompts": ["please ask again"],

@@ -13,12 +13,14 @@ from peft import LoraConfig, get_peft_model
 
 from core.training import tree_attention
 from core.training.adapters import long_from
-from core.training.dataset import pack_tensors
+from core.training.dataset import Steps, pack_tensors
 from core.training.fused_layers import fuse
 from core.training.fused_lora import FusedLinear
-from core.training.head import head_loss
+from core.training.head import head_hits, head_log_probs, head_loss
 from core.training.loss import PackingError, PackLoss
-from core.training.rows import Row
+from core.training.plan import Plan
+from core.training.ranks import Ranks
+from core.training.rows import Row, Rows
 from core.training.tree import packs
 from tests.core.training.reference import fill_b
 
@@ -195,6 +197,40 @@ def test_activation_checkpointing_computes_layers_twice_and_changes_nothing(
     assert worst(recomputed, plain) < 1e-6
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if "window" in name])
+def test_the_windows_of_these_models_hide_something(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a window left out on both sides would go unseen."""
+    rows = make_rows()
+    windowed, _, _ = packed(make_model(name), rows, 10_000, share=True)
+    family, more = MODELS[name]
+    monkeypatch.setitem(MODELS, name, (family, {**more, "sliding_window": 10_000}))
+    whole, _, _ = packed(make_model(name), rows, 10_000, share=True)
+    assert abs(windowed - whole) > 1e-5 * abs(whole)
+
+
+@pytest.mark.parametrize(("size", "budget"), [(2, 10_000), (2, 60), (3, 100)])
+def test_gradients_of_ranks_add_up_to_those_of_the_rows_one_by_one(size: int, budget: int) -> None:
+    model, rows = make_model("phi3"), make_rows()
+    fuse(model)
+    loss, theirs = row_by_row(model, rows)
+    model.zero_grad()
+    plan, objective = Plan((tuple(range(len(rows))),), len(rows)), PackLoss(model)
+    total, packs_of = 0.0, []
+    for rank in range(size):
+        (packs_of_rank,) = Steps(
+            Rows(tuple(rows), 0, 0), plan, budget, objective.tensors, ranks=Ranks(rank, size)
+        )
+        packs_of.append(packs_of_rank)
+        for batch in packs_of_rank:
+            part = objective.summed(batch)
+            part.backward()
+            total += part.item()
+    assert all(packs_of), "a rank has nothing to do"
+    assert sum(batch["rows"] for packs in packs_of for batch in packs) == len(rows)
+    assert total == pytest.approx(loss, rel=1e-5)
+    assert worst(gradients(model), theirs) < 1e-5
+
+
 def test_rows_of_different_rope_scale_in_one_pack_would_be_wrong() -> None:
     """The reason why long rows are packed apart: together they are off by far more than rounding."""
     model = make_model("phi3 with LongRoPE")
@@ -243,7 +279,8 @@ def test_the_head_in_chunks_equals_the_head_at_once(
     assert torch.allclose(ours, slope, rtol=1e-5, atol=1e-7)
 
 
-def test_a_vocabulary_of_200_000_never_holds_full_logits() -> None:
+@pytest.mark.parametrize("work", ["training", "evaluation", "log probabilities"])
+def test_a_vocabulary_of_200_000_never_holds_full_logits(work: str) -> None:
     """4096 targets at 200 064 words would be 3.3 GB of logits; the largest tensor made is a chunk of them."""
     head = torch.nn.Linear(8, 200_064, bias=False).requires_grad_(False)
     hidden = torch.randn(300, 8, requires_grad=True)
@@ -257,7 +294,14 @@ def test_a_vocabulary_of_200_000_never_holds_full_logits() -> None:
                 largest = max(largest, result.numel())
             return result
 
+    targets = torch.zeros(300, dtype=torch.int64)
     with Watch():
-        head_loss(hidden, head, torch.zeros(300, dtype=torch.int64), torch.ones(300)).backward()
+        if work == "training":
+            head_loss(hidden, head, targets, torch.ones(300)).backward()
+        elif work == "evaluation":
+            head_hits(hidden, head, targets)
+        else:
+            head_log_probs(hidden, head, targets).sum().backward()
+    assert largest > 200_064
     assert largest * 4 <= max(64 << 20, head.weight.numel() * 4)
     assert largest < 300 * 200_064

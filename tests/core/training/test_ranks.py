@@ -121,6 +121,7 @@ def test_a_step_s_weight_is_known_without_the_other_ranks(make_recipe: MakeRecip
         ),
         pytest.param("ddp", {"task": "classification"}, marks=pytest.mark.slow),
         pytest.param("ddp", {"init": "pissa"}, marks=pytest.mark.slow),
+        pytest.param("ddp", {"init": "loftq", "quantization": "nf4"}, marks=pytest.mark.slow),
         pytest.param("ddp", {"quantization": "nf4"}, marks=pytest.mark.slow),
         pytest.param("ddp", {"task": "dpo"}, marks=pytest.mark.slow),
         pytest.param("fsdp", {"task": "classification"}, marks=pytest.mark.slow),
@@ -219,6 +220,20 @@ def test_requests_reach_all_processes_at_one_step(make_recipe: MakeRecipe, tmp_p
     assert (outcome.kind, outcome.step, outcome.model) == ("stopped", 4, "model")
     assert [event.prompt for event in run.of("sampled")] == ["how long"]
     assert [(event.name, event.new) for event in run.of("changed")] == [("learning_rate", "0.001")]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_only_rank_0_writes(
+    sharding: str, make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(accumulation=1, devices=2, sharding=sharding, max_steps=2, checkpoint_every=1)
+    monkeypatch.setenv("RANK_TROUBLE", f"writes:1:{tmp_path}")
+    assert train(recipe, two(tmp_path / "run")).kind == "finished"
+    assert (tmp_path / "run/model/adapter_model.safetensors").exists()
+    monkeypatch.setenv("RANK_TROUBLE", f"writes:0:{tmp_path}")
+    with pytest.raises(RankError, match="this rank writes"):  # the watch itself works
+        train(recipe, two(tmp_path / "other"))
 
 
 # Trouble

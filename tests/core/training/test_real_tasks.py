@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from core.backends.local import LocalBackend
+from core.data.samples import train_path, validation_path
 from core.recipe import build
 from tests.core.training.conftest import FolderRun
 
@@ -88,3 +89,28 @@ def test_dpo_raises_the_margin_of_chosen_over_rejected(embedded_model: Path, tmp
     assert after.loss < before.loss
     steps = [step.loss for step in run.of("step")]
     assert steps[-1] < steps[0] - 0.05
+
+
+def test_qlora_learns_on_a_cpu_and_loftq_begins_nearer_to_the_exact_model(
+    embedded_model: Path, tmp_path: Path
+) -> None:
+    """The demo's rows; 5 steps of 8."""
+    first, last = {}, {}
+    for name, changes in {
+        "exact": {},
+        "nf4": {"quantization": "nf4"},
+        "loftq": {"quantization": "nf4", "init": "loftq"},
+    }.items():
+        run = train(
+            tmp_path / name,
+            model=str(embedded_model),
+            data=str(train_path()),
+            validation=str(validation_path()),
+            max_steps=5,
+            evaluate_every=5,
+            sample_prompts=[],
+            **changes,
+        )
+        first[name], last[name] = (event.loss for event in run.of("evaluated"))
+    assert first["exact"] < first["loftq"] < first["nf4"] - 0.05
+    assert all(last[name] < first[name] - 0.1 for name in first)

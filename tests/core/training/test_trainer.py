@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,9 @@ from safetensors.torch import load_file
 from transformers import GenerationConfig
 
 from core.backends.local import LocalBackend
-from core.recipe import Recipe
-from core.training import job
+from core.recipe import Recipe, build
+from core.training import adapters, job
 from core.training.inputs import InputError
-from core.training.mishaps import TrainingError
 from core.training.trainer import StepTrainer
 from tests.core.training.conftest import Ask, FolderRun
 
@@ -89,6 +89,8 @@ def test_events_tell_what_was_trained(make_recipe: MakeRecipe, tmp_path: Path) -
     (planned,) = run.of("planned")
     steps = run.of("step")
     assert planned.steps == 10
+    kinds = [event.kind for event in run.events]
+    assert kinds.index("planned") < kinds.index("step")
     assert planned.tokens == sum(step.tokens for step in steps)
     assert planned.trained_tokens == sum(step.trained_tokens for step in steps)
     assert planned.epochs == steps[-1].epoch == pytest.approx(80 / 20)
@@ -167,26 +169,6 @@ def test_another_failure_of_a_checkpoint_is_not_swallowed(
     monkeypatch.setattr(StepTrainer, "_write_checkpoint", broken)
     with pytest.raises(PermissionError):
         train(make_recipe(), FolderRun(tmp_path / "run"))
-
-
-def test_a_diverging_loss_is_an_error_and_keeps_what_was(
-    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from core.training.loss import PackLoss
-
-    summed = PackLoss.summed
-
-    def infinite(self: PackLoss, batch: Any) -> Any:
-        loss = summed(self, batch)
-        return loss * float("inf") if run.of("checkpointed") and self._bare.training else loss
-
-    monkeypatch.setattr(PackLoss, "summed", infinite)
-    run = FolderRun(tmp_path / "run")
-    with pytest.raises(TrainingError) as caught:
-        train(make_recipe(), run)
-    assert "inf at step 6" in caught.value.what
-    assert "learning_rate" in caught.value.next_step
-    assert (tmp_path / "run" / "checkpoints" / "step-5" / "optimizer.pt").exists()
 
 
 def test_turn_end_ends_replies(make_recipe: MakeRecipe, tmp_path: Path, tiny_model: Path) -> None:
@@ -352,6 +334,31 @@ def test_without_keep_best_the_last_is_the_model(make_recipe: MakeRecipe, tmp_pa
     assert all(torch.equal(saved[name], checkpoint[name]) for name in saved)
 
 
+def falling(share: float) -> float:
+    """Half a cosine, from 1 to 0."""
+    return (1 + math.cos(math.pi * share)) / 2
+
+
+@pytest.mark.parametrize(
+    ("schedule", "left"),
+    [
+        ("linear", lambda step: 1 - step / 36),
+        ("cosine", lambda step: falling(step / 36)),
+        ("constant", lambda step: 1.0),
+        ("inverse_sqrt", lambda step: math.sqrt(4 / (4 + step))),
+        ("warmup_stable_decay", lambda step: falling(max(0, step - 32) / 4)),
+    ],
+)
+def test_the_learning_rate_rises_and_falls_as_the_schedule_says(
+    schedule: str, left: Callable[[int], float], make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    run = FolderRun(tmp_path / "run")
+    shape = {"schedule": schedule, "warmup": 0.1, "max_steps": 40, "batch_size": 1, "accumulation": 1}
+    train(make_recipe(**shape, evaluate_every=40, checkpoint_every=40, sample_prompts=[]), run)
+    rates = [step.learning_rate / 1e-2 for step in run.of("step")]
+    assert rates == pytest.approx([0, 0.25, 0.5, 0.75, *map(left, range(36))], abs=1e-6)
+
+
 def test_a_model_is_saved_with_the_template_it_was_trained_with(
     make_recipe: MakeRecipe, tmp_path: Path, tiny_model: Path
 ) -> None:
@@ -360,3 +367,21 @@ def test_a_model_is_saved_with_the_template_it_was_trained_with(
     other.write_text("{{ 'ask' }}" + own)
     train(make_recipe(max_steps=1, chat_template=str(other)), FolderRun(tmp_path / "run"))
     assert (tmp_path / "run/model/chat_template.jinja").read_text() == other.read_text() != own
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "able", "used"),
+    [
+        (None, "cpu", False, "fp32"),
+        (None, "cuda", True, "bf16"),
+        (None, "cuda", False, "fp32"),
+        ("fp16", "cuda", True, "fp16"),
+        ("fp32", "cuda", True, "fp32"),
+    ],
+)
+def test_the_number_format_is_what_the_device_can_do(
+    asked: str | None, device: str, able: bool, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: able)
+    recipe = build({"model": "-", "data": "-", **({"precision": asked} if asked else {})})
+    assert adapters.choose_precision(recipe, torch.device(device)) == used

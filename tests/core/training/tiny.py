@@ -58,6 +58,24 @@ def make_rows(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
+def make_long_rows(path: Path, rows: int, lengths: tuple[int, ...] = (50, 150, 400, 900)) -> Path:
+    """A chat file of conversations of so many words each."""
+    import random
+
+    pick = random.Random(5)
+    lines = []
+    for _ in range(rows):
+        words = [pick.choice(WORDS) for _ in range(pick.choice(lengths))]
+        half = len(words) // 2
+        turns = [
+            {"role": "user", "content": " ".join(words[:half])},
+            {"role": "assistant", "content": " ".join(words[half:])},
+        ]
+        lines.append(json.dumps({"messages": turns}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3": ("Phi3", {"original_max_position_embeddings": 256, "attention_dropout": 0.0}),
     "llama": ("Llama", {}),
