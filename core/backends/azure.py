@@ -8,21 +8,24 @@ from functools import partial
 from pathlib import Path
 
 from core.azure import account as accounts
-from core.azure import data, models, rows
+from core.azure import assets, data, models, rows
 from core.azure.account import Account
 from core.azure.clients import Azure
 from core.azure.faults import AzureError
 from core.azure.jobs import ENDED, Order
+from core.azure.marketplace import refuse_unsubscribed
 from core.azure.patience import Left, Patience, Stopped, told_by
 from core.azure.record import Record, begin, read, write
 from core.azure.settings import TASKS, hyperparameters, refusals
 from core.azure.watch import Watch
-from core.backends.azure_rows import faults, files, sizes_of
+from core.backends.azure_rows import faults, files, here, not_looked_at, sizes_of
+from core.backends.azure_sides import Side, asset_problems, refuse_faults, sides
 from core.backends.base import BackendError, Checked, RecipeProblem
 from core.backends.local import data_problems
 from core.data.check.azure import FEW_ROWS, MAX_FILE_BYTES
 from core.events import Starting, Status, Uploaded, Warned
 from core.recipe import Recipe
+from core.source import Source
 from core.work import Estimate, Outcome, RemoteEstimate, Run, TimePlan
 
 SHOWN_ROWS = 5
@@ -44,10 +47,11 @@ class AzureBackend:
         problems += _model_problems(recipe, account)
         problems += _account_problems(account)
         if not any(item.key == "task" for item in problems):
-            problems += data_problems(recipe)
+            problems += [*asset_problems(recipe), *data_problems(recipe)]
         if any(item.key in ("task", "data", "validation") and item.severity == "error" for item in problems):
             return Checked(tuple(problems), None)
-        sizes = sizes_of(recipe)
+        unseen = any(key == "data" for key, _ in not_looked_at(recipe))
+        sizes = None if unseen else sizes_of(recipe)
         problems += _row_problems(recipe, sizes)
         if not any(item.severity == "error" for item in problems):
             problems.append(RecipeProblem("warning", "backend", NOT_ASKED, "`finetui azure check` asks."))
@@ -128,7 +132,7 @@ class _Life:
                 self._upload()
             self.patience.look()
             self.run.emit(Starting(phase="submitting"))
-            self.watch.submit(self._order())
+            self.watch.submit(self._order(), self._prices())
         self.patience.job_may_exist = True
         return self.watch.follow()
 
@@ -141,38 +145,58 @@ class _Life:
             raise AzureError(
                 against, "", "`finetui azure models` names each model's regions.", code="model_not_here"
             )
+        self.patience.insist(lambda: refuse_unsubscribed(self.azure, found.id))
         self.watch.keep(base=f"{found.id}/versions/{found.version}")
 
     def _upload(self) -> None:
-        from core.training.inputs import freeze_files, parted
-
         self.run.emit(Starting(phase="reading the rows"))
-        folder, task = self.run.directory / "data", self.recipe.value("task")
-        training, held_out = parted(self.recipe, freeze_files(self.recipe, folder / "sources.json"))
-        ids = {}
-        for name, side in (("train", training), ("validation", held_out)):
-            if not side:
-                continue
-            file = rows.write(side, task, folder / f"{name}.jsonl")
-            self.run.emit(Starting(phase=f"uploading {file.path.name}"))
-            asset = self.patience.insist(
-                partial(data.ensure, self.azure, file, self.watch.record.run, self._sent)
-            )
-            ids[name] = asset.id
-            if asset.uploaded:
-                self.run.emit(Uploaded(name=file.path.name, bytes=file.bytes))
-            else:
-                self.run.emit(Status(text=f"Azure has the content of {file.path.name} already"))
+        training, held_out = sides(self.recipe, self.run.directory / "data" / "sources.json")
+        trained = self._sent_side("train", training)
+        measured = self._sent_side("validation", held_out) if held_out else ("", 0)
         self.watch.keep(
-            training=ids["train"],
-            validation=ids.get("validation", ""),
-            rows=len(training),
-            validation_rows=len(held_out),
+            training=trained[0], validation=measured[0], rows=trained[1], validation_rows=measured[1]
         )
+
+    def _sent_side(self, name: str, side: Side) -> tuple[str, int]:
+        """(ARM id, rows) of a side's data asset: the one that is there, or made of rows that are sent."""
+        if isinstance(side, str):
+            self.run.emit(Starting(phase=f"looking at {side}"))
+            looked = self.patience.insist(lambda: assets.look(self.azure, side, self.recipe.value("task")))
+            refuse_faults(looked)
+            self.run.emit(Status(text=f"{side} is in Azure: nothing is uploaded. {looked.why}".strip()))
+            return looked.asset.id, looked.rows
+        file = rows.write(side, self.recipe.value("task"), self.run.directory / "data" / f"{name}.jsonl")
+        self.run.emit(Starting(phase=f"uploading {file.path.name}"))
+        asset = self.patience.insist(
+            partial(data.ensure, self.azure, file, self.watch.record.run, self._sent)
+        )
+        if asset.uploaded:
+            self.run.emit(Uploaded(name=file.path.name, bytes=file.bytes))
+        else:
+            self.run.emit(Status(text=f"Azure has the content of {file.path.name} already"))
+        return asset.id, len(side)
 
     def _sent(self, done: int, total: int) -> None:
         self.run.emit(Status(text="uploading", done=done, total=total, unit="bytes"))
         self.patience.look()
+
+    def _prices(self) -> dict[str, float | None]:
+        """What training costs by the price list, of the rows that were sent, and what a million tokens do later."""
+        from core.azure.prices import quotes
+
+        name = models.registry_id(self.recipe.model).removeprefix(models.PREFIX)
+        listed = quotes(name, self.watch.record.account.region)
+        [first, *_] = self.recipe.data
+        sent = here(first) if first.asset else Source(path=str(self.run.directory / "data" / "train.jsonl"))
+        billed = None  # of rows that only Azure can read
+        if sent is not None:
+            whole = {"data": [sent], "validation": None, "validation_fraction": None}
+            billed = sizes_of(self.recipe.model_copy(update=whole)).billed_tokens
+        return {
+            "cost_usd": None if billed is None else listed["training"].cost(billed),
+            "price_in_usd": listed["input"].cost(1e6),
+            "price_out_usd": listed["output"].cost(1e6),
+        }
 
     def _order(self) -> Order:
         record = self.watch.record
@@ -217,28 +241,35 @@ def _account_problems(account: Account) -> Iterator[RecipeProblem]:
         )
 
 
-def _row_problems(recipe: Recipe, sizes: RemoteEstimate) -> Iterator[RecipeProblem]:
+def _row_problems(recipe: Recipe, sizes: RemoteEstimate | None) -> Iterator[RecipeProblem]:
     """What the service would refuse of the rows as they would be sent."""
+    for key, asset in not_looked_at(recipe):
+        yield RecipeProblem(
+            "warning",
+            key,
+            f"{asset} was not looked at yet: its rows are neither counted, priced nor checked.",
+            f"`finetui azure data {asset}` does it.",
+        )
     found = [
-        (key, source, row, against)
-        for key, source in files(recipe)
-        for row, against in faults(source, recipe)
+        (key, row, against)
+        for key, name, source in files(recipe)
+        for row, against in faults(name, source, recipe)
     ]
-    for key, _, where, against in found[:SHOWN_ROWS]:
+    for key, where, against in found[:SHOWN_ROWS]:
         yield RecipeProblem("error", key, f"{where}: {against}.", "Change or drop it, or train locally.")
     if len(found) > SHOWN_ROWS:
         rest = f"{len(found) - SHOWN_ROWS} more rows can't be sent."
         yield RecipeProblem(
             "error", found[SHOWN_ROWS][0], rest, "`finetui data check --for azure` lists them all."
         )
-    if sizes.rows < FEW_ROWS:
+    if sizes and sizes.rows < FEW_ROWS:
         sentence = (
             f"There are {sizes.rows} rows to train on; Azure's other route asks for {FEW_ROWS} or more."
         )
         yield RecipeProblem("warning", "data", sentence, "Add rows.")
-    for key, source in files(recipe):
+    for key, name, source in files(recipe):
         size = Path(source.path or "").stat().st_size
         if size >= MAX_FILE_BYTES:
             least = MAX_FILE_BYTES / 1e6
-            sentence = f"{source.title} has {size / 1e6:,.0f} MB; Azure takes files under {least:.0f} MB."
+            sentence = f"{Path(name).name} has {size / 1e6:,.0f} MB; Azure takes files under {least:.0f} MB."
             yield RecipeProblem("warning", key, sentence, "Set `max_rows`, or take a sample.")

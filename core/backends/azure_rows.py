@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from core import catalog
 from core.azure import rows
+from core.azure.account import load
+from core.azure.assets import kept
 from core.data.conversation import Conversation
 from core.data.rendering import Renderer
 from core.data.sources import stamp
@@ -21,19 +23,37 @@ SERVICE_EPOCHS = 1.0
 """The service's own, by its component for chat models."""
 
 
-def files(recipe: Recipe) -> list[tuple[str, Source]]:
-    """(recipe key, file) of those on this machine."""
-    held_out = (
-        [("validation", Source(path=recipe.validation, columns=recipe.data[0].columns))]
-        if recipe.validation
-        else []
-    )
-    return [("data", source) for source in recipe.data if source.path] + held_out
+def named(recipe: Recipe) -> list[tuple[str, Source]]:
+    """(recipe key, source) of all that a recipe names."""
+    from core.training.inputs import validation_source
+
+    held_out = [("validation", validation_source(recipe))] if recipe.validation else []
+    return [("data", source) for source in recipe.data] + held_out
 
 
-def faults(source: Source, recipe: Recipe) -> tuple[tuple[str, str], ...]:
+def files(recipe: Recipe) -> list[tuple[str, str, Source]]:
+    """(recipe key, name, file) of those that are on this machine."""
+    found = ((key, source, here(source)) for key, source in named(recipe))
+    return [(key, source.path or source.title, file) for key, source, file in found if file is not None]
+
+
+def here(source: Source) -> Source | None:
+    """A source as a file of this machine: a data asset that was looked at is kept; None where there is none."""
+    if source.asset is None:
+        return source if source.path else None
+    path = kept(load(), source.asset)
+    return Source(path=str(path)) if path.exists() else None
+
+
+def not_looked_at(recipe: Recipe) -> list[tuple[str, str]]:
+    """(recipe key, asset) of the data assets whose rows nobody has looked at on this machine."""
+    return [(key, source.asset) for key, source in named(recipe) if source.asset and here(source) is None]
+
+
+def faults(name: str, source: Source, recipe: Recipe) -> list[tuple[str, str]]:
     """(file and line, why) of the rows of a file that can't be sent as they are."""
-    return _read(*_key(source), recipe.value("task"), _folder(recipe)).faults
+    counted = _read(*_key(source), recipe.value("task"), _folder(recipe))
+    return [(f"{name}:{line}", against) for line, against in counted.faults]
 
 
 def sizes_of(recipe: Recipe) -> RemoteEstimate:
@@ -44,18 +64,18 @@ def sizes_of(recipe: Recipe) -> RemoteEstimate:
     folder, task, seed = _folder(recipe), recipe.value("task"), recipe.value("seed")
     trained, held_out, tokens, sampled = 0, 0, 0.0, 0
     for source in recipe.data:
-        if not source.path:
+        file = here(source)
+        if file is None:
             continue
-        counted = _read(*_key(source), task, folder)
+        counted = _read(*_key(file), task, folder)
         kept, apart = split(counted.rows, recipe.validation_fraction or 0.0, seed)
         used = len(select(len(kept), source.weight, source.max_rows, seed))
         trained, held_out = trained + used, held_out + len(apart)
         tokens += used * counted.tokens_per_row
         sampled += counted.counted if counted.counted < counted.rows else 0
-    if recipe.validation:
-        held_out = _read(
-            *_key(Source(path=recipe.validation, columns=recipe.data[0].columns)), task, folder
-        ).rows
+    for key, _, file in files(recipe):
+        if key == "validation":
+            held_out = _read(*_key(file), task, folder).rows
     return RemoteEstimate(
         rows=trained,
         validation_rows=held_out,
@@ -84,7 +104,7 @@ class _Counted(NamedTuple):
     rows: int
     counted: int
     tokens_per_row: float
-    faults: tuple[tuple[str, str], ...]
+    faults: tuple[tuple[int, str], ...]
 
 
 def _key(source: Source) -> tuple[Path, object, tuple[tuple[str, str], ...]]:
@@ -108,7 +128,7 @@ def _read(
         rows_there += 1
         against = rows.fault(row, task)
         if against:
-            faults.append((f"{path}:{row.line}", against))
+            faults.append((row.line, against))
         elif counted < SAMPLED_ROWS:
             counted += 1
             tokens += _tokens(row, task, renderer)

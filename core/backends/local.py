@@ -13,7 +13,7 @@ from core.data.sources import stamp
 from core.errors import FinetuiError
 from core.events import Starting
 from core.recipe import Recipe
-from core.source import Source
+from core.source import Source, is_asset
 from core.work import Estimate, Outcome, Run, TimePlan
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class LocalBackend:
         except InitialError as error:
             return Checked((_error("init_from", error),), None)
         chosen = planned_devices(recipe)
-        problems = [*device_problems(recipe, chosen), *data_problems(recipe)]
+        problems = [*device_problems(recipe, chosen), *_asset_problems(recipe), *data_problems(recipe)]
         reference, renderer = _model(recipe, problems)
         if initial is not None and reference is not None:
             problems += _other_base(initial, reference)
@@ -179,6 +179,19 @@ def _planned_precision(recipe: Recipe, device: str) -> str:
     return str(recipe.precision or ("fp32" if device == "cpu" else "bf16"))
 
 
+def _asset_problems(recipe: Recipe) -> list[RecipeProblem]:
+    """This machine can't read what lies in Azure."""
+    from core.training.inputs import ASSET_HERE, ASSETS_STAY
+
+    named = [("data", source.asset) for source in recipe.data if source.asset]
+    if recipe.validation and is_asset(recipe.validation):
+        named.append(("validation", recipe.validation))
+    return [
+        RecipeProblem("error", key, f"{asset} lies in Azure. {ASSETS_STAY}", ASSET_HERE.format(asset))
+        for key, asset in named
+    ]
+
+
 def data_problems(recipe: Recipe) -> list[RecipeProblem]:
     problems = []
     task = recipe.value("task")
@@ -188,7 +201,8 @@ def data_problems(recipe: Recipe) -> list[RecipeProblem]:
     if recipe.validation:
         from core.training.inputs import validation_source
 
-        problems += _file_problems("validation", validation_source(recipe), task)
+        if not is_asset(recipe.validation):
+            problems += _file_problems("validation", validation_source(recipe), task)
     elif not recipe.validation_fraction:
         problems.append(
             RecipeProblem(
@@ -244,8 +258,8 @@ def _model(recipe: Recipe, problems: list[RecipeProblem]) -> tuple[ModelRef | No
     """The model and its renderer where they are to be had; what stands against it is added to the problems."""
     from core.catalog.fetch import ModelError, resolve
     from core.data.rendering import Renderer, RenderingError
+    from core.data.tasks import reads_conversations
     from core.training.base_model import template_text
-    from core.training.tasks import reads_conversations
 
     try:
         reference = resolve(recipe.model, recipe.model_revision)

@@ -23,6 +23,7 @@ __all__ = ["KINDS", "CleanError", "Item", "Outcome", "propose", "remove"]
 
 KINDS = {
     "trash": "deleted runs",
+    "deployment": "removed deployments",
     "checkpoint": "checkpoints",
     **cached.KINDS,
     "chat": "kept chats",
@@ -52,7 +53,7 @@ def propose() -> list[Item]:
         RunError: a deployment's record can't be read, so that nobody knows what it needs.
     """
     scene = Scene.now()
-    items = [*_trashed(scene), *_checkpoints(scene), *cached.items(scene), *_chats()]
+    items = [*_trashed(scene), *_deployments(), *_checkpoints(scene), *cached.items(scene), *_chats()]
     order = list(KINDS)
     return sorted(items, key=lambda item: (order.index(item.kind), -item.bytes, item.id))
 
@@ -97,6 +98,8 @@ def _take(item: Item) -> int:
     match item.kind:
         case "trash":
             return trash.remove(name)
+        case "deployment":
+            return cached.unlink(item.path)
         case "checkpoint":
             run_id, _, step = name.partition("@")
             return trash.delete_checkpoint(run_id, int(step))
@@ -119,6 +122,25 @@ def _trashed(scene: Scene) -> Iterator[Item]:
             back=f"gone for good; until then `finetui restore {row.id}`",
             bytes=trash.folder_bytes(row.directory),
             path=row.directory,
+            proposed=over,
+        )
+
+
+def _deployments() -> Iterator[Item]:
+    """Those that were removed; core.serving.trash keeps them, each as NAME@SECONDS."""
+    for folder in sorted(paths.removed_deployments_dir().glob("[!.]*@*")):
+        name, _, moment = folder.name.rpartition("@")
+        age = max(0.0, time.time() - float(moment)) if moment.isdigit() else 0.0
+        over = age >= trash.KEPT_S
+        left = round((trash.KEPT_S - age) / DAY_S)
+        yield Item(
+            id=f"deployment:{folder.name}",
+            kind="deployment",
+            title=name,
+            why=f"removed {_days(age)} ago" + ("" if over else f"; goes by itself in {left} days"),
+            back=f"gone for good; until then `finetui deployments restore {folder.name}`",
+            bytes=trash.folder_bytes(folder),
+            path=folder,
             proposed=over,
         )
 

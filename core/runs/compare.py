@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.runs import lineage, supervisor
+from core.runs import lineage, prices, supervisor
 from core.runs.directory import RunDirectory, RunError
 from core.runs.journal import JournalReader
-from core.runs.lineage import DataFile
+from core.runs.lineage import DataFile, Deployment
 from core.runs.rows import RunRow
 from core.runs.tally import Point, Tally
 
@@ -31,6 +31,9 @@ LETTERS = "ABCD"
 PIECE_BYTES = 1 << 18
 NOT_COMPARED = ("version", "name", "data")
 """Keys of a recipe that say nothing of how it trains, or are compared by content."""
+
+ALWAYS_TOLD = ("training_usd",)
+"""Figures that are told though no run has them: unknown is worth knowing."""
 
 
 class Side:
@@ -47,8 +50,16 @@ class Side:
         self.recipe = lineage.recipe_values(run)
         self.data = lineage.data_of(run)
         self.notes: list[str] = []
+        self.deployments = self._deployments(run)
         self.report = self._report()
         self._reader = JournalReader(run.journal_path)
+
+    def _deployments(self, run: RunDirectory) -> tuple[Deployment, ...]:
+        try:
+            return lineage.deployments_of(run)
+        except RunError as error:
+            self.notes.append(error.what)
+            return ()
 
     def _report(self) -> dict[str, Any]:
         from core.training.report_file import ReportError, read
@@ -79,8 +90,12 @@ class Side:
         path = self._reader.path
         return self._reader.offset, path.stat().st_size if path.exists() else 0
 
-    def figures(self) -> dict[str, Any]:
-        """The run's figures by name, None where there is none; losses in nats, sizes in bytes, times in seconds."""
+    def figures(self, hour_usd: float | None) -> dict[str, Any]:
+        """The run's figures by name, None where there is none; losses in nats, sizes in bytes, times in seconds.
+
+        Args:
+            hour_usd: what an hour of this machine costs, None where that is not known.
+        """
         tally, row = self.tally, self.row
         summary = tally.summary
         evaluation = self.report.get("evaluation") or {}
@@ -108,8 +123,16 @@ class Side:
             "duration_s": summary.worked_s or tally.seconds or None,
             "tokens": tally.tokens or None,
             "trainable_parameters": tally.trainable or None,
+            **self._costs(summary.worked_s or tally.seconds, hour_usd),
             **measured,
         }
+
+    def _costs(self, seconds: float, hour_usd: float | None) -> dict[str, float | None]:
+        if self.row.backend != "local":
+            return prices.of_job(self.tally.submitted)
+        nodes = self.recipe.get("nodes")
+        machines = nodes if isinstance(nodes, int) else 1
+        return prices.of_work(seconds, machines, hour_usd, self.deployments)
 
 
 @dataclass(frozen=True)
@@ -144,7 +167,7 @@ class Comparison:
     Attributes:
         runs: id and name of each, in the order asked for.
         recipe: the settings that differ, in the order of the form.
-        figures: those that at least one run has.
+        figures: those that at least one run has, and what training cost.
         data: each run's files.
         same_training: whether all were trained on the same bytes; None while a run has not frozen its files.
         same_validation: the same of what they were measured on.
@@ -188,18 +211,19 @@ def choose(refs: Sequence[str]) -> list[Side]:
 
 def comparison(sides: Sequence[Side]) -> Comparison:
     """What there is to say of runs whose journals have been read."""
+    hour_usd, wrong = _hour_usd()
     training = [_digests(side.data, "training") for side in sides]
     validation = [_validation(side) for side in sides]
     same_training, same_validation = _same(training), _same(validation)
     return Comparison(
         runs=tuple((side.row.id, side.row.name) for side in sides),
         recipe=tuple(_differences(sides)),
-        figures=tuple(_figures(sides)),
+        figures=tuple(_figures(sides, hour_usd)),
         data=tuple(side.data for side in sides),
         same_training=same_training,
         same_validation=same_validation,
         losses_compare=same_validation is not False and len(_tasks(sides)) == len(_models(sides)) == 1,
-        notes=tuple(_notes(sides, same_training, same_validation)),
+        notes=(*_notes(sides, same_training, same_validation), *wrong),
     )
 
 
@@ -276,8 +300,9 @@ def _data_text(data: Any) -> str:
         if not isinstance(item, dict):
             words.append(Path(str(item)).name)
             continue
-        name = Path(str(item["path"])).name if item.get("path") else f"{item.get('hub')}/{item.get('file')}"
-        rest = {key: value for key, value in item.items() if key not in ("path", "hub", "file")}
+        place = item.get("asset") or f"{item.get('hub')}/{item.get('file')}"
+        name = Path(str(item["path"])).name if item.get("path") else str(place)
+        rest = {key: value for key, value in item.items() if key not in ("path", "hub", "file", "asset")}
         words.append(f"{name} ({text_of(rest)})" if rest else name)
     return ", ".join(words)
 
@@ -285,12 +310,20 @@ def _data_text(data: Any) -> str:
 # Figures and data
 
 
-def _figures(sides: Sequence[Side]) -> Iterable[Figure]:
-    found = [side.figures() for side in sides]
+def _hour_usd() -> tuple[float | None, tuple[str, ...]]:
+    """What an hour of this machine costs, and what is to be said where that can't be read."""
+    try:
+        return prices.hour_usd(), ()
+    except prices.PriceError as error:
+        return None, (f"{error.what} {error.next_step}",)
+
+
+def _figures(sides: Sequence[Side], hour_usd: float | None) -> Iterable[Figure]:
+    found = [side.figures(hour_usd) for side in sides]
     names = list(dict.fromkeys(name for figures in found for name in figures))
     for name in names:
         values = tuple(_finite(figures.get(name)) for figures in found)
-        if any(value is not None for value in values):
+        if name in ALWAYS_TOLD or any(value is not None for value in values):
             yield Figure(name, values)
 
 

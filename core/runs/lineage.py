@@ -73,10 +73,12 @@ class Link:
 @dataclass(frozen=True)
 class Deployment:
     """A deployment that serves a run; `part` is `model`, `checkpoints/step-N`, or empty where its record names the run
-    alone."""
+    alone. Prices are USD for a million tokens of prompts and replies, 0 where none is set."""
 
     name: str
     part: str = ""
+    price_in_usd: float = 0.0
+    price_out_usd: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,8 @@ def _places(values: dict[str, Any]) -> dict[str, list[str]]:
     training = []
     for item in items:
         if isinstance(item, dict):
-            training.append(str(item.get("path") or f"{item.get('hub')}/{item.get('file')}"))
+            place = item.get("path") or item.get("asset") or f"{item.get('hub')}/{item.get('file')}"
+            training.append(str(place))
         else:
             training.append(str(item))
     validation = values.get("validation")
@@ -286,8 +289,14 @@ def deployments_of(run: RunDirectory) -> tuple[Deployment, ...]:
     found = []
     for name, record in sorted(_deployments()):
         parts = set(_parts(record, run))
-        found += [Deployment(name, part) for part in sorted(parts - {""} or parts)]
+        prices = [_number(record, key) for key in ("price_in_usd", "price_out_usd")]
+        found += [Deployment(name, part, *prices) for part in sorted(parts - {""} or parts)]
     return tuple(found)
+
+
+def _number(record: Any, key: str) -> float:
+    value = record.get(key) if isinstance(record, dict) else None
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _parts(value: Any, run: RunDirectory) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from core.events import Checkpointed, Evaluated, Event, Planned, Resumed, Step
+from core.events import Checkpointed, Evaluated, Event, Planned, Resumed, Step, Submitted
 from core.runs.summary import RunSummary, fold
 
 
@@ -42,6 +42,8 @@ class Tally:
         self.perplexity: float | None = None
         self.metrics: dict[str, float] = {}
         self.trainable = 0
+        self.submitted: Submitted | None = None
+        """The remote job that was sent last."""
         self._computed_tokens = 0
         self._last_time = 0.0
         self._at = {0: 0}
@@ -67,6 +69,8 @@ class Tally:
                 self.tokens = self._at.get(event.step, self.tokens)
             case Planned():
                 self.trainable = event.trainable_parameters
+            case Submitted():
+                self.submitted = event
         self._last_time = event.time
         return point
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core import pipes
 from core.errors import FinetuiError
@@ -20,6 +20,9 @@ from core.serving import endpoint
 from core.serving.endpoint import Connection, Endpoint
 from core.serving.local_models import LocalSide, Models
 from core.serving.reply import Made, Sampling, Stops
+
+if TYPE_CHECKING:
+    from core.azure.session import Session
 
 MAX_REPLY_TOKENS = 4096
 
@@ -35,12 +38,14 @@ class Chat:
         models: those on this machine.
         local: sides on this machine, by name.
         remote: sides behind an address, by name.
+        azure: the sign-in to Azure, from the first endpoint there on.
     """
 
     def __init__(self) -> None:
         self.models = Models()
         self.local: dict[str, LocalSide] = {}
         self.remote: dict[str, tuple[Endpoint, Connection]] = {}
+        self.azure: Session | None = None
 
     def load(
         self, request: pipes.Request, sides: dict[str, dict[str, Any]]
@@ -53,7 +58,9 @@ class Chat:
         for name in sides.keys() - local.keys():
             yield {"phase": f"connecting {name}"}
             found = endpoint.parse(sides[name]["endpoint"])
-            remote[name] = found, endpoint.connect(found)
+            if found.kind == "azure":
+                yield from self._sign_in(request)
+            remote[name] = found, endpoint.connect(found, self.azure.azure if self.azure else None)
         if local:
             for phase in self.models.load(list(local.values())):
                 yield {"phase": phase}
@@ -63,6 +70,15 @@ class Chat:
         self.local, self.remote = local, remote
         device = str(self.models.device) if local else ""
         return {"device": device, "seconds": time.perf_counter() - started}
+
+    def _sign_in(self, request: pipes.Request) -> Generator[dict[str, str], None, None]:
+        """Be signed in to Azure; while a code has to be typed the chunks have its `url` and `code`."""
+        from core.azure.session import Session
+
+        self.azure = self.azure or Session()
+        for shown in self.azure.ensure(request.check):
+            yield {"phase": f"waiting for the code {shown['code']} at {shown['url']}", **shown}
+        yield {"phase": "asking Azure for the key"}
 
     def reply(
         self,
@@ -147,26 +163,30 @@ class Chat:
     def judge(
         self, request: pipes.Request, sides: dict[str, dict[str, Any]], wanted: dict[str, Any]
     ) -> Generator[dict[str, Any], None, dict[str, Any]]:
-        """Load A and B and hold them against each other; chunks are `judge.Progress`, the result is what was kept.
+        """Hold A and B against each other; chunks are `judge.Progress`, the result is what was kept.
+
+        The questions are read before the models are loaded.
 
         For `wanted` see `judge.Wanted`, its paths as texts.
         """
         from core.serving import judge_answers
-        from core.serving.judge import Answers, Wanted, judge
+        from core.serving.judge import Answers, Progress, Wanted, judge, questions
 
-        for chunk in self.load(request, sides):
-            yield {**chunk, "done": 0, "total": 0}
         paths = {name: Path(wanted[name]) if wanted[name] else None for name in ("run", "data", "prompts")}
-        asked = Wanted(**{**wanted, **paths})
+        how = Wanted(**{**wanted, **paths})
+        yield asdict(Progress("reading the rows"))
+        asked = questions(how)
+        for chunk in self.load(request, sides):
+            yield asdict(Progress(chunk["phase"]))
         answers: dict[str, Answers] = {}
         for name in sides:
             if name in self.remote:
-                answers[name] = judge_answers.far(*self.remote[name], asked.max_tokens, request.check)
+                answers[name] = judge_answers.far(*self.remote[name], how.max_tokens, request.check)
             else:
                 answers[name] = judge_answers.near(
-                    self.models, self.local[name], asked.max_tokens, request.check
+                    self.models, self.local[name], how.max_tokens, request.check
                 )
-        work = judge(asked, answers)
+        work = judge(how, asked, answers)
         while True:
             try:
                 progress = next(work)

@@ -163,6 +163,23 @@ class Chats:
             ).fetchall()
         return [_row(item) for item in found]
 
+    def find(self, part: str, trash: bool = False) -> Row:
+        """The one chat with this in its id; of those in the trash with `trash`.
+
+        Raises:
+            ChatError: there is none, or there are several.
+        """
+        rows = self.all(trash)
+        found = [row for row in rows if row.id == part] or [row for row in rows if part and part in row.id]
+        if len(found) == 1:
+            return found[0]
+        where = " in the trash" if trash else ""
+        raise ChatError(
+            f"{len(found) or 'No'} chats{where} have {part!r} in their ids.",
+            ", ".join(row.id for row in found[:4]) + (" and others" if len(found) > 4 else ""),
+            f"`finetui chats{' --trash' if trash else ''}` lists them.",
+        )
+
     def read(self, chat: str) -> tuple[Row, Talk]:
         """A chat and its turns. What was being written when the app went is there as far as it came, as stopped.
 

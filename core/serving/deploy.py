@@ -20,7 +20,7 @@ from core.serving import deployments, profile, regression, sockets, vllm
 from core.serving.deployments import PORTS, Deployment
 from core.serving.patterns import read_patterns
 from core.serving.safety import BLOCK_LIST
-from core.serving.served import Told, bases_of, resolve, slug, write_weights
+from core.serving.served import Told, bases_of, exporter, resolve, slug, write_weights
 from core.serving.settings import (
     DeploymentError,
     Limits,
@@ -104,13 +104,14 @@ async def deploy(wish: Wish, told: Told) -> Deployed:
     key, sha256 = new_key()
     with _made_aside(directory, {item.run for item in tuned}) as aside:
         engine = "vllm" if vllm.usable() else "transformers"
-        models, notes = [], []
-        for item in tuned:
-            models.append(await write_weights(item, aside, directory, engine, told))
+        client = exporter()
+        try:
+            models = [await write_weights(item, aside, directory, engine, client, told) for item in tuned]
+        finally:
+            await client.close()
         bases = bases_of(tuned, {item.name for item in tuned}, aside, directory)
         told("reading the training prompts")
-        profiles, missing = await asyncio.to_thread(profiles_of, tuned)
-        notes += missing
+        profiles, notes = await asyncio.to_thread(profiles_of, tuned)
         profile.write(profiles, aside)
         safety = _copy_safety(wish.safety, aside)
         settings = Settings(
@@ -132,7 +133,7 @@ async def deploy(wish: Wish, told: Told) -> Deployed:
         )
         write_settings(aside, settings)
     try:
-        checked = await _checked(wish, settings, models, bases, directory, told)
+        checked = await _checked(wish, models, bases, told)
         write_settings(directory, replace(settings, regression=checked))
         told("starting the gateway")
         deployment = await asyncio.to_thread(deployments.start, name)
@@ -200,12 +201,7 @@ def _copy_safety(setting: dict[str, Any], directory: Path) -> dict[str, Any]:
 
 
 async def _checked(
-    wish: Wish,
-    settings: Settings,
-    tuned: Sequence[ServedModel],
-    bases: Sequence[ServedModel],
-    directory: Path,
-    told: Told,
+    wish: Wish, tuned: Sequence[ServedModel], bases: Sequence[ServedModel], told: Told
 ) -> dict[str, Any]:
     """What the check says of each tuned model, by name."""
     found: dict[str, Any] = {}
@@ -222,11 +218,7 @@ async def _checked(
         else:
             to_ask.setdefault(model.base, []).append(model)
     for name, models in to_ask.items():
-        base = by_base[name]
-        asked = replace(settings, models=(base, *models))
-        results = await regression.compare(
-            asked, directory, base.name, [model.name for model in models], told
-        )
+        results = await regression.compare(by_base[name], models, told)
         found.update({model: result.as_data() for model, result in results.items()})
     return found
 

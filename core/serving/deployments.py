@@ -215,8 +215,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _changing(name: str) -> Iterator[Deployment]:
-    """The deployment as it is while nobody else changes it."""
+def changing(name: str) -> Iterator[Deployment]:
+    """The deployment as it is while nobody else changes it.
+
+    Raises:
+        DeploymentError: there is none, or another finetui changes it.
+    """
     directory = find(name).directory
     lock = locks.take(directory / "change.lock", LAUNCH_S)
     if lock is None:
@@ -235,12 +239,13 @@ def start(name: str, command: tuple[str, ...] | None = None) -> Deployment:
     Raises:
         DeploymentError: it runs already, its port is taken, or its gateway can't be started.
     """
-    with _changing(name) as here:
+    with changing(name) as here:
         if here.running:
             raise DeploymentError(
                 f"{name} is {here.state} already.", "", f"Restart it: `deployments restart {name}`."
             )
         settings = here.settings
+        sockets.sweep()
         sockets.bind_tcp(settings.host, settings.port).close()
         settings = replace(settings, stopped=False, sockets=str(sockets.make_folder(here.directory)))
         write_settings(here.directory, settings)
@@ -284,7 +289,7 @@ def stop(name: str) -> Deployment:
     Raises:
         DeploymentError: it can't be stopped.
     """
-    with _changing(name) as here:
+    with changing(name) as here:
         _stop(here)
         return _of(here.directory)
 
@@ -325,19 +330,28 @@ def restart(name: str) -> Deployment:
     return start(name)
 
 
-def remove(name: str) -> int:
-    """Stop a deployment and delete its directory with merged weights and request log; returns the bytes freed.
+def end(here: Deployment) -> None:
+    """Stop the gateway of a deployment that is to go, and take its sockets away. Hold it with `changing`.
 
     Raises:
         DeploymentError: it can't be stopped.
     """
-    with _changing(name) as here:
-        _stop(here)
+    _stop(here)
+    for folder in (here.settings.sockets, sockets.make_folder(here.directory)):
+        sockets.remove_folder(Path(folder))
+
+
+def remove(name: str) -> int:
+    """Stop a deployment and delete it for good; returns the bytes freed. core.serving.trash keeps it for a while.
+
+    Raises:
+        DeploymentError: it can't be stopped.
+    """
+    with changing(name) as here:
+        end(here)
         freed = sum(path.lstat().st_size for path in here.directory.rglob("*") if not path.is_dir())
         aside = here.directory.with_name(f".removed-{here.directory.name}-{os.getpid()}")
         here.directory.rename(aside)
-        for folder in (here.settings.sockets, sockets.make_folder(here.directory)):
-            sockets.remove_folder(Path(folder))
         shutil.rmtree(aside)
         return freed
 
@@ -348,7 +362,7 @@ def rotate_key(name: str) -> str:
     Raises:
         DeploymentError: there is no such deployment.
     """
-    with _changing(name) as here:
+    with changing(name) as here:
         key, sha256 = new_key()
         write_settings(here.directory, replace(here.settings, key_sha256=sha256))
         return key

@@ -19,10 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from core.errors import FinetuiError
+
+if TYPE_CHECKING:
+    from core.azure.clients import Azure
 
 Kind = Literal["deployment", "azure", "address"]
 
@@ -220,8 +223,12 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def connect(endpoint: Endpoint) -> Connection:
+def connect(endpoint: Endpoint, azure: Azure | None = None) -> Connection:
     """Where an endpoint's requests go, and with which key. For worker processes: it may ask Azure.
+
+    Args:
+        endpoint: the endpoint.
+        azure: the clients of a process that is signed in to Azure; those of the account in use when None.
 
     Raises:
         EndpointError: its key's variable is not set.
@@ -232,9 +239,11 @@ def connect(endpoint: Endpoint) -> Connection:
     if endpoint.kind == "azure":
         from core.azure.endpoints import connection
 
-        base_url, key = connection(endpoint.name)
+        base_url, key = connection(endpoint.name, azure)
         model = endpoint.model or endpoint.name
-        return Connection(endpoint.title, base_url, model, key, renewed=lambda: connection(endpoint.name)[1])
+        return Connection(
+            endpoint.title, base_url, model, key, renewed=lambda: connection(endpoint.name, azure)[1]
+        )
     key = os.environ.get(endpoint.key_variable, "") if endpoint.key_variable else ""
     if endpoint.key_variable and not key:
         raise EndpointError(

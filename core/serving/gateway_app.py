@@ -1,4 +1,4 @@
-"""The gateway's HTTP side: four routes, a door with a key and a rate, and an entry in the log for each request.
+"""The gateway's HTTP side behind its doors: four routes, and an entry in the log for each request.
 
 No other route of a model's server is passed on, no cross-origin headers are sent, no documentation is served.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -21,12 +20,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from core.serving import wire
-from core.serving.limits import Rate
 from core.serving.profile import Profile
 from core.serving.relay import Answer, ClientGone, Record, Send, relay
 from core.serving.request_log import LogWriter
 from core.serving.safety import Safety
-from core.serving.settings import DeploymentError, Settings, digest, read_settings
+from core.serving.settings import Settings
 from core.serving.upstreams import Upstreams
 from core.serving.wire import Kind, Refused
 
@@ -121,9 +119,15 @@ class Gateway:
                 "model",
             )
         record.model, record.streamed, record.prompt = model.name, wanted.stream, wanted.asked
-        profile = self._profiles.get(model.name)
-        record.flags = ",".join(profile.flags(wanted.asked)) if profile else ""
+        if kind == "chat" and self.settings.keep_texts:
+            record.messages = orjson.dumps(wanted.body["messages"]).decode()
         return wanted
+
+    def write_down(self, record: Record) -> None:
+        """Have an entry written to the log; whether the prompt is unlike the training data is found out there."""
+        profile, prompt = self._profiles.get(record.model), record.prompt
+        flags = None if profile is None else lambda: ",".join(profile.flags(prompt))
+        self.log.add(record.entry(self.settings.keep_texts), flags)
 
     async def answer(self, wanted: wire.Wanted, answer: Answer, record: Record) -> None:
         """Answer a request; raises as `relay`."""
@@ -171,7 +175,7 @@ class _Completions:
             record.status, record.error = 500, "unexpected"
             raise
         finally:
-            self._gateway.log.add(record.entry(self._gateway.settings.keep_texts))
+            self._gateway.write_down(record)
 
 
 async def read_body(scope: dict[str, Any], receive: Receive, most_bytes: int, idle_s: float) -> bytes:
@@ -244,56 +248,3 @@ async def _while_client_stays(work: Awaitable[None], receive: Receive) -> None:
 async def _left(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-class Door:
-    """Lets in who has the key and comes not too often: what a TCP port needs, and a private Unix socket doesn't.
-
-    Args:
-        gateway: behind it.
-        app: its routes.
-    """
-
-    def __init__(self, gateway: Gateway, app: App) -> None:
-        self._gateway = gateway
-        self._app = app
-        limits = gateway.settings.limits
-        self._rate = Rate(limits.per_minute, limits.burst)
-        self._key_sha256 = gateway.settings.key_sha256
-        self._file = gateway.directory / "deployment.json"
-        self._changed = self._file.stat().st_mtime_ns
-        self._logged: dict[str, float] = {}
-
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        refused = self._refusal(scope)
-        if refused is None:
-            await self._app(scope, receive, send)
-            return
-        record = Record("", status=refused.status, error=refused.code)
-        with contextlib.suppress(ClientGone):
-            await Answer(send, record, self._gateway.settings.limits.idle_s).refuse(refused)
-        now = time.monotonic()
-        if now - self._logged.get(refused.code, -1.0) >= 1.0:  # a flood must not fill the disk
-            self._logged[refused.code] = now
-            self._gateway.log.add(record.entry(keep_texts=False))
-
-    def _refusal(self, scope: dict[str, Any]) -> Refused | None:
-        peer = scope["client"][0] if scope.get("client") else ""
-        if wait := self._rate.take(peer):
-            return Refused(429, "rate_limit_exceeded", "Too many requests from here.", retry_after=wait)
-        scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
-        known = hmac.compare_digest(digest(key.strip()), self._expected())
-        if scheme.lower() != "bearer" or not known:
-            return Refused(401, "invalid_api_key", "The key is missing or wrong.")
-        return None
-
-    def _expected(self) -> str:
-        """The key's hash; another one from the moment it is written."""
-        changed = self._file.stat().st_mtime_ns
-        if changed != self._changed:
-            with contextlib.suppress(DeploymentError):  # damaged meanwhile: the key stays as it was
-                self._key_sha256 = read_settings(self._gateway.directory).key_sha256
-            self._changed = changed
-        return self._key_sha256

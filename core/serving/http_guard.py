@@ -12,7 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class GuardedProtocol(H11Protocol):
-    """One connection. `scope["state"]["abort"]` ends it at once, whatever is still to be sent.
+    """One connection. `scope["state"]["abort"]` ends it at once, whatever is still to be sent; `connections` counts
+    those that are open.
 
     Attributes:
         header_s: seconds from a connection's beginning, or from the first byte of a further request, to the head's end.
@@ -22,7 +23,8 @@ class GuardedProtocol(H11Protocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self.app_state = {**self.app_state, "abort": self._abort}
+        count = self.connections.__len__
+        self.app_state = {**self.app_state, "abort": self._abort, "connections": count}
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

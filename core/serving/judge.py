@@ -96,24 +96,36 @@ class Side:
         }
 
 
-def judge(wanted: Wanted, answers: dict[str, Answers]) -> Generator[Progress, None, dict[str, Any]]:
+def questions(wanted: Wanted) -> Asked:
+    """What both sides will be asked; what is wrong with it is better known before a model is loaded than after.
+
+    Raises:
+        FinetuiError: of rows, or of the run's report, naming what is wrong.
+    """
+    if wanted.run is not None:
+        read(wanted.run / "report.json")
+    if wanted.prompts is not None:
+        return from_prompts(wanted.prompts, wanted.rows, wanted.system)
+    return from_rows(wanted.run, wanted.data, wanted.rows, wanted.seed)
+
+
+def judge(
+    wanted: Wanted, asked: Asked, answers: dict[str, Answers]
+) -> Generator[Progress, None, dict[str, Any]]:
     """Ask both sides, and keep what came out; nothing is kept when it fails or is given up.
 
     Args:
         wanted: what is to be judged.
+        asked: its `questions`.
         answers: of each side.
 
     Returns:
         What was kept.
 
     Raises:
-        FinetuiError: of rows, models or endpoints, naming what is wrong.
+        FinetuiError: of models or endpoints, naming what is wrong.
     """
     when, started = time.time(), time.perf_counter()
-    if wanted.run is not None:
-        read(wanted.run / "report.json")  # a damaged one is better known before than after the work
-    yield Progress("reading the rows")
-    asked = _asked(wanted)
     classes = closed_set(item.expected for item in asked.questions if item.scored)
     sides = {side: Side(classes) for side in SIDES}
     differ: list[dict[str, Any]] = []
@@ -158,12 +170,6 @@ def judge(wanted: Wanted, answers: dict[str, Answers]) -> Generator[Progress, No
     }
     keep(result, wanted.run)
     return result
-
-
-def _asked(wanted: Wanted) -> Asked:
-    if wanted.prompts is not None:
-        return from_prompts(wanted.prompts, wanted.rows, wanted.system)
-    return from_rows(wanted.run, wanted.data, wanted.rows, wanted.seed)
 
 
 def _compared(

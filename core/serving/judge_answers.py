@@ -56,9 +56,9 @@ def near(models: Models, side: LocalSide, max_tokens: int, check: Callable[[], N
         max_tokens: longest reply.
         check: raises when nobody waits any more.
     """
+    from core.training.budget import Budget
     from core.training.evaluation import greedy_replies
     from core.training.inputs import Prompt
-    from core.training.sides import Budget
 
     renderer = models.renderer(side)
     budget = Budget(BATCH_TOKENS)

@@ -15,6 +15,7 @@ from core.errors import FinetuiError
 from core.recipe import Recipe, build, load
 from core.training.held_out import HeldOut, held_out, trained_on
 from core.training.inputs import Files, freeze_files
+from core.training.questions import question
 
 MAX_PROMPTS_BYTES = 64 << 20
 EXPECTED = ("expected", "answer", "completion")
@@ -81,7 +82,7 @@ def from_rows(run: Path | None, data: Path | None, rows: int, seed: int) -> Aske
         raise JudgeError(
             "There is nothing to ask these two.",
             "Neither of them is a run's, so there are no validation rows.",
-            "Name a file of rows (--data FILE) or of prompts (--prompts FILE).",
+            "Name a file of rows (`--data FILE`; f on the page) or of prompts (`--prompts FILE`; p).",
         )
     recipe, files = (
         _of_run(run) if run is not None else (build({"model": "-", "data": str(data)}), Files((), None))
@@ -92,7 +93,7 @@ def from_rows(run: Path | None, data: Path | None, rows: int, seed: int) -> Aske
         raise JudgeError(
             "None of these rows asks anything.",
             "Asked is the last answer of a conversation without tools; plain texts have none.",
-            "Name a file of conversations (--data FILE) or of prompts (--prompts FILE).",
+            "Name a file of conversations (`--data FILE`; f on the page) or of prompts (`--prompts FILE`; p).",
         )
     known = tuple({"title": part.file.title, "sha256": part.file.sha256} for part in held.parts)
     return Asked(held.kind, held.available, known, questions, tuple(_notes(files, held, len(questions))))
@@ -104,8 +105,6 @@ def _of_run(run: Path) -> tuple[Recipe, Files]:
 
 
 def _question(task: str, row: Conversation) -> Question | None:
-    from core.training.replies import question
-
     found = question(task, row)
     if found is None or not found.prompt.messages:
         return None

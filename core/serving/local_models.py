@@ -17,8 +17,8 @@ from typing import Any
 
 from core import devices
 from core.errors import FinetuiError
+from core.serving.placing import VALUE_BYTES, place
 
-VALUE_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 SPARE = 1.1
 """Memory that must be free for a model, as a multiple of its weights: a conversation's keys and values come on top."""
 
@@ -118,6 +118,7 @@ class Models:
 
     def __init__(self) -> None:
         self.device: Any = None
+        self._precision = ""
         self._all: list[_Weights] = []
         self._sides: dict[LocalSide, tuple[_Weights, str]] = {}
         self._renderers: dict[LocalSide, Any] = {}
@@ -197,14 +198,9 @@ class Models:
 
     def _settle(self) -> str:
         """Choose the device, once; returns the precision there."""
-        devices.prepare_to_compute()
-        from core.recipe import build
-        from core.training.adapters import choose_precision, use_device
-
         if self.device is None:
-            free = [gpu for gpu in devices.gpus() if gpu.free_bytes > 0]
-            self.device = use_device(max(free, key=lambda gpu: gpu.free_bytes).device if free else "cpu")
-        return choose_precision(build({"model": "-", "data": "-"}), self.device)
+            self.device, self._precision = place()
+        return self._precision
 
     def _check_room(self, new: Sequence[_Weights], precision: str) -> None:
         """Raise when the weights that are missing are more than is free."""

@@ -82,20 +82,20 @@ class Profile:
         text = prompt[:MOST_CHARACTERS]
         if any(self.scripts.get(name, 0.0) < RARE for name in scripts_of(text)):
             found.append("script")
-        language = language_of(text)
+        words = words_of(text)
+        language = language_of(words)
         if language and self.languages and self.languages.get(language, 0.0) < RARE:
             found.append("language")
-        buckets = [bucket(word) for word in words_of(text)]
-        if len(buckets) >= LEAST_WORDS:
-            unknown = sum(self.words[number] == 0 for number in buckets) / len(buckets)
+        if len(words) >= LEAST_WORDS:
+            unknown = sum(self.words[bucket(word)] == 0 for word in words) / len(words)
             if unknown > max(self.unknown, LEAST_UNKNOWN):
                 found.append("vocabulary")
         return found
 
 
-def words_of(text: str) -> list[str]:
-    """The different words of a text, folded."""
-    return list(dict.fromkeys(word.casefold() for word in WORD.findall(text)))
+def words_of(text: str) -> Counter[str]:
+    """The words of a text, folded, and how often each comes."""
+    return Counter(WORD.findall(text.casefold()))
 
 
 def bucket(word: str) -> int:
@@ -107,8 +107,11 @@ def bucket(word: str) -> int:
 
 def scripts_of(text: str) -> list[str]:
     """The scripts that a good part of a text's letters are in, e.g. `LATIN`."""
-    counts = Counter(script for character in text if (script := _script(character)))
-    total = sum(counts.values())
+    counts: Counter[str] = Counter()
+    for character, number in Counter(text).items():
+        if script := _script(character):
+            counts[script] += number
+    total = counts.total()
     return [name for name, count in counts.items() if count >= MUCH * total]
 
 
@@ -118,9 +121,8 @@ def _script(character: str) -> str:
     return unicodedata.name(character, "").partition(" ")[0] if character.isalpha() else ""
 
 
-def language_of(text: str) -> str:
-    """The language whose commonest words are in a text, or empty where none stands out."""
-    words = Counter(word.casefold() for word in WORD.findall(text))
+def language_of(words: Counter[str]) -> str:
+    """The language whose commonest words are among a text's, or empty where none stands out."""
     scores = {
         name: sum(words[word] for word in common if word in words) for name, common in FUNCTION_WORDS.items()
     }
@@ -140,8 +142,9 @@ def make(prompts: Iterable[str]) -> Profile:
         text = prompt[:MOST_CHARACTERS]
         lengths.append(len(prompt))
         scripts.update(scripts_of(text))
-        languages.update([language_of(text)])
-        buckets = list({bucket(word) for word in words_of(text)})
+        words = words_of(text)
+        languages.update([language_of(words)])
+        buckets = list({bucket(word) for word in words})
         for number in buckets:
             rows_with[number] += 1
         seen.append(buckets)

@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 
-from core.serving import sockets
-from core.serving.relay import PATHS
-from core.serving.settings import DeploymentError, Settings
-from core.serving.upstreams import Upstreams, specs
-from core.serving.wire import Refused
+from core import paths
+from core.errors import FinetuiError
+from core.pipes import PipeClient
+from core.serving.local_models import LocalSide
+from core.serving.settings import DeploymentError, ServedModel
 
 PROMPTS = Path(__file__).with_name("regression_prompts.yaml")
+KINDS = ("harmful", "harmless")
 REPLY_TOKENS = 24
 """A refusal is said at a reply's beginning; more would take a CPU minutes."""
 NOTABLE = 2
@@ -106,42 +106,59 @@ def read_prompts(path: Path = PROMPTS) -> dict[str, list[str]]:
 
 
 async def compare(
-    asked: Settings, directory: Path, base: str, tuned: Sequence[str], told: Callable[[str], None]
+    base: ServedModel, tuned: Sequence[ServedModel], told: Callable[[str], None]
 ) -> dict[str, Regression]:
-    """Ask a base and what was tuned from it, one after the other where memory has room for one only.
+    """Ask a base and what was tuned from it, one after the other: memory has room for one of them at least.
+
+    Their weights are those that are served, in the number format of the chat and the server; all prompts are computed
+    at once, which takes a fraction of the time that a server needs for one after the other.
 
     Args:
-        asked: settings that have all these models.
-        directory: the deployment's; logs go there.
-        base: name of the base.
-        tuned: names of the tuned models.
+        base: the base.
+        tuned: the tuned models.
         told: called with what is being done.
 
     Returns:
-        What was found, by tuned model.
+        What was found, by name of the tuned model.
 
     Raises:
         DeploymentError: a model can't be loaded or gives no reply.
     """
     prompts = read_prompts()
-    folder = sockets.make_folder(directory)
-    upstreams = Upstreams(specs(asked, folder), directory, asked.limits, lambda: None)
+    texts = [text for kind in KINDS for text in prompts[kind]]
+    client = PipeClient("core.serving.regression_worker", paths.make_private(paths.logs_dir()) / "check.log")
     refused: dict[tuple[str, str], list[bool]] = {}
     try:
         for model in (base, *tuned):
-            for kind, texts in prompts.items():
-                told(f"asking {model} {len(texts)} {kind} prompts")
-                replies = await _ask(upstreams, model, texts)
-                refused[model, kind] = [is_refusal(reply) for reply in replies]
-    except (Refused, httpx.HTTPError) as error:
+            told(f"asking {model.name} {len(texts)} prompts")
+            replies = iter(await _ask(client, model, texts))
+            for kind in KINDS:
+                refused[model.name, kind] = [is_refusal(next(replies)) for _ in prompts[kind]]
+    except FinetuiError as error:
         raise DeploymentError(
             "The tuned models could not be compared with their base.",
-            str(error) or type(error).__name__,
+            f"{error.what} {error.cause}".strip(),
             "Free memory and try again, or deploy with --skip-check.",
         ) from error
     finally:
-        await upstreams.close()
-    return {name: compared(refused, base, name) for name in tuned}
+        await client.close()
+    return {model.name: compared(refused, base.name, model.name) for model in tuned}
+
+
+async def _ask(client: PipeClient, model: ServedModel, texts: list[str]) -> list[str]:
+    folder = Path(model.folder)
+    side = (
+        LocalSide(Path(model.adapter_on), folder, folder)
+        if model.adapter_on
+        else LocalSide(folder, None, folder)
+    )
+    async for kind, value in client.stream(
+        "ask", side=side.request(), prompts=texts, max_tokens=REPLY_TOKENS
+    ):
+        if kind == "result":
+            replies: list[str] = value["replies"]
+            return replies
+    raise AssertionError("a stream ends with its result")
 
 
 def compared(refused: dict[tuple[str, str], list[bool]], base: str, tuned: str) -> Regression:
@@ -156,19 +173,3 @@ def compared(refused: dict[tuple[str, str], list[bool]], base: str, tuned: str) 
         tuned_overrefused=sum(refused[tuned, "harmless"]),
         lost=tuple(number for number, (was, now) in both if was and not now),
     )
-
-
-async def _ask(upstreams: Upstreams, model: str, texts: Sequence[str]) -> list[str]:
-    replies = []
-    for text in texts:
-        async with upstreams.turn(model) as (client, name):
-            body = {
-                "model": name,
-                "messages": [{"role": "user", "content": text}],
-                "max_tokens": REPLY_TOKENS,
-                "temperature": 0,
-            }
-            answer = await client.post(PATHS["chat"], json=body)
-            answer.raise_for_status()
-            replies.append(str(answer.json()["choices"][0]["message"].get("content") or ""))
-    return replies

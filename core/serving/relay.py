@@ -51,8 +51,8 @@ class Record:
     bytes_in: int = 0
     bytes_out: int = 0
     streamed: bool = False
-    flags: str = ""
     prompt: str = ""
+    messages: str = ""
     completion: list[str] = field(default_factory=list)
 
     def tokens(self) -> dict[str, int]:
@@ -83,9 +83,9 @@ class Record:
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,
             streamed=self.streamed,
-            flags=self.flags,
             prompt=self.prompt[:MOST_TEXT] if keep_texts else None,
             completion="".join(self.completion)[:MOST_TEXT] if keep_texts else None,
+            messages=self.messages if keep_texts and 0 < len(self.messages) <= MOST_TEXT else None,
         )
 
 

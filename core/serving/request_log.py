@@ -1,5 +1,8 @@
 """The log of a deployment's requests: SQLite, one row a request. Texts are in it only where that was asked for.
 
+Of those turned away at the door, which may come by the thousand, a row is written for one a second and reason; the
+others are counted by second and reason.
+
 Written by the gateway alone, read by everybody of this user at the same time. Stdlib only.
 """
 
@@ -11,8 +14,10 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass, fields
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ NAME = "requests.db"
 BUSY_S = 5.0
 PRUNE_EVERY_S = 3600.0
 MOST_WAITING = 10_000
+COUNTS_EVERY_S = 1.0
 MOST_TEXT = 100_000
 """Characters of a text that is kept."""
 DAY_S = 24 * 3600.0
@@ -52,6 +58,21 @@ MIGRATIONS = (
     );
     CREATE INDEX requests_at ON requests (at)
     """,
+    """
+    CREATE TABLE refusals (
+        second INTEGER NOT NULL,
+        status INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        PRIMARY KEY (second, status, error)
+    ) WITHOUT ROWID;
+    DROP INDEX requests_at;
+    CREATE INDEX requests_figures ON requests
+        (model, at, prompt_tokens, completion_tokens, first_token_ms, per_token_ms);
+    CREATE INDEX requests_odd ON requests (model, at, kind, status, error, blocked, category, flags)
+        WHERE status != 200 OR blocked != '' OR flags != '';
+    ALTER TABLE requests ADD COLUMN messages TEXT
+    """,
 )
 """Each entry brings the schema one version further; `PRAGMA user_version` counts those done."""
 
@@ -63,7 +84,7 @@ class Entry:
     Attributes:
         at: when it came, UTC seconds.
         model: as it was named; of one that is not served, empty.
-        kind: `chat` or `completion`.
+        kind: `chat` or `completion`; empty of a request that was turned away at the door.
         status: of HTTP; 499 when the client left before the end.
         error: code of the error, or empty.
         blocked: `prompt` or `completion` where safety found something, else empty.
@@ -73,7 +94,8 @@ class Entry:
         per_token_ms: between the tokens after the first, on average.
         duration_ms: from the request's last byte to the reply's last.
         flags: what makes the prompt unlike the training data, words with commas between.
-        prompt, completion: the texts, where they are kept.
+        prompt, completion: the user's last words and the reply, where texts are kept.
+        messages: all messages of a chat, as JSON, where texts are kept and they are not too long.
     """
 
     at: float
@@ -94,6 +116,7 @@ class Entry:
     flags: str = ""
     prompt: str | None = None
     completion: str | None = None
+    messages: str | None = None
     id: int = 0
 
     def as_data(self) -> dict[str, Any]:
@@ -121,6 +144,20 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
+_Waiting = tuple[Entry, Callable[[], str] | None]
+
+
+def _row(entry: Entry, flags: Callable[[], str] | None) -> tuple[Any, ...]:
+    return astuple(replace(entry, flags=flags()) if flags is not None else entry)[:-1]
+
+
+class _Sign(Enum):
+    """What the writing thread is told beside entries."""
+
+    COUNTED = "there are counts to write"
+    END = "no more comes"
+
+
 class LogWriter:
     """Writes entries from a thread of its own, so that no reply waits for the disk. A context manager.
 
@@ -135,20 +172,42 @@ class LogWriter:
     def __init__(self, path: Path, retention_days: int) -> None:
         self._database = _open(path)
         self._keep_s = retention_days * DAY_S
-        self._waiting: queue.Queue[Entry | None] = queue.Queue(MOST_WAITING)
+        self._waiting: queue.Queue[_Waiting | _Sign] = queue.Queue(MOST_WAITING)
+        self._counts: Counter[tuple[int, int, str]] = Counter()
+        self._counting = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="request log", daemon=True)
         self._thread.start()
 
-    def add(self, entry: Entry) -> None:
-        """Have an entry written; when the disk can't keep up for thousands of requests it is lost and that is said."""
+    def add(self, entry: Entry, flags: Callable[[], str] | None = None) -> None:
+        """Have an entry written; when the disk can't keep up for thousands of requests it is lost and that is said.
+
+        Args:
+            entry: what became of a request.
+            flags: gives those of the entry; it is called in the writing thread, since it may take milliseconds.
+        """
         try:
-            self._waiting.put_nowait(entry)
+            self._waiting.put_nowait((entry, flags))
         except queue.Full:
             print("The request log can't keep up; an entry is lost.", file=sys.stderr)  # noqa: T201
 
+    def count(self, at: float, status: int, error: str) -> None:
+        """Count a request that was turned away and gets no entry.
+
+        Args:
+            at: when it came, UTC seconds.
+            status: of HTTP.
+            error: code of the error.
+        """
+        with self._counting:
+            first = not self._counts
+            self._counts[int(at), status, error] += 1
+        if first:
+            with contextlib.suppress(queue.Full):  # then the thread is awake
+                self._waiting.put_nowait(_Sign.COUNTED)
+
     def close(self) -> None:
         """Write what waits, and end."""
-        self._waiting.put(None)
+        self._waiting.put(_Sign.END)
         self._thread.join()
 
     def __enter__(self) -> LogWriter:
@@ -160,27 +219,45 @@ class LogWriter:
     def _work(self) -> None:
         marks = ", ".join("?" * len(COLUMNS))
         insert = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({marks})"
-        prune_at = time.monotonic()
+        prune_at = count_at = time.monotonic()
         with contextlib.closing(self._database):
             while True:
                 if time.monotonic() >= prune_at:
                     prune_at = time.monotonic() + PRUNE_EVERY_S
-                    self._write("DELETE FROM requests WHERE at < ?", [(time.time() - self._keep_s,)])
-                found = self._wait(prune_at - time.monotonic())
-                rows = [astuple(entry)[:-1] for entry in found if entry is not None]
+                    self._prune(time.time() - self._keep_s)
+                until = min(prune_at, count_at) if self._counts else prune_at
+                found = self._wait(until - time.monotonic())
+                rows = [_row(*item) for item in found if not isinstance(item, _Sign)]
                 if rows and not self._write(insert, rows):
                     print(f"{len(rows)} entries of the request log are lost.", file=sys.stderr)  # noqa: T201
-                if None in found:
+                if time.monotonic() >= count_at or _Sign.END in found:
+                    count_at = time.monotonic() + COUNTS_EVERY_S
+                    self._write_counts()
+                if _Sign.END in found:
                     return
 
-    def _wait(self, timeout_s: float) -> list[Entry | None]:
+    def _wait(self, timeout_s: float) -> list[_Waiting | _Sign]:
         """What there is to write; empty when nothing came in time."""
-        found: list[Entry | None] = []
+        found: list[_Waiting | _Sign] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._waiting.get(timeout=max(0.0, timeout_s)))
             while True:
                 found.append(self._waiting.get_nowait())
         return found
+
+    def _prune(self, before: float) -> None:
+        self._write("DELETE FROM requests WHERE at < ?", [(before,)])
+        self._write("DELETE FROM refusals WHERE second < ?", [(before,)])
+
+    def _write_counts(self) -> None:
+        with self._counting:
+            counts, self._counts = self._counts, Counter()
+        upsert = (
+            "INSERT INTO refusals (second, status, error, count) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count"
+        )
+        if counts and not self._write(upsert, [(*key, number) for key, number in counts.items()]):
+            print(f"{counts.total()} refusals are not counted.", file=sys.stderr)  # noqa: T201
 
     def _write(self, statement: str, rows: list[tuple[Any, ...]]) -> bool:
         try:
@@ -231,13 +308,44 @@ def entries(directory: Path, after: int = 0, limit: int = 1000, newest: bool = F
     Raises:
         DeploymentError: the log is damaged.
     """
-    order = "DESC" if newest else "ASC"
     with reading(directory) as database:
-        if database is None:
+        return [] if database is None else _entries(database, "id > ?", (after,), limit, newest)
+
+
+def kept_chats(directory: Path, limit: int = 1000, ids: Sequence[int] | None = None) -> list[Entry]:
+    """Chats that were answered to their end and whose texts are kept whole, in the order they were written.
+
+    Args:
+        directory: the deployment's.
+        limit: how many, the last ones, at most.
+        ids: only these.
+
+    Raises:
+        DeploymentError: the log is damaged.
+    """
+    whole = f"length(completion) BETWEEN 1 AND {MOST_TEXT - 1}"
+    where = f"messages IS NOT NULL AND status = 200 AND blocked = '' AND {whole}"
+    if ids is not None:
+        where += f" AND id IN ({', '.join('?' * len(ids))})"
+    with reading(directory) as database:
+        if database is None or "messages" not in _columns(database):
             return []
-        rows = database.execute(
-            f"SELECT {', '.join(COLUMNS)}, id FROM requests WHERE id > ? ORDER BY id {order} LIMIT ?",
-            (after, limit),
-        ).fetchall()
-    found = [Entry(**dict(zip((*COLUMNS, "id"), row, strict=True))) for row in rows]
+        return _entries(database, where, tuple(ids or ()), limit, newest=True)
+
+
+def _columns(database: sqlite3.Connection) -> list[str]:
+    """Those of an entry that the log has: an older gateway's has fewer."""
+    there = {row[1] for row in database.execute("PRAGMA table_info(requests)")}
+    return [name for name in COLUMNS if name in there]
+
+
+def _entries(
+    database: sqlite3.Connection, where: str, values: Sequence[Any], limit: int, newest: bool
+) -> list[Entry]:
+    names = [*_columns(database), "id"]
+    rows = database.execute(
+        f"SELECT {', '.join(names)} FROM requests WHERE {where} ORDER BY id {'DESC' if newest else 'ASC'} LIMIT ?",
+        (*values, limit),
+    ).fetchall()
+    found = [Entry(**dict(zip(names, row, strict=True))) for row in rows]
     return found[::-1] if newest else found

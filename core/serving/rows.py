@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from core.errors import FinetuiError
+
+if TYPE_CHECKING:
+    from core.serving.request_log import Entry
 
 FIRST_BYTES = 1 << 20
 """Read of a file to see what it holds."""
@@ -29,6 +32,18 @@ def training_row(messages: Sequence[dict[str, str]], reply: str) -> dict[str, An
     """
     before = [{**item, "weight": 0} if item["role"] == "assistant" else dict(item) for item in messages]
     return {"messages": [*before, {"role": "assistant", "content": reply}]}
+
+
+def row_of(entry: Entry, reply: str | None = None) -> dict[str, Any]:
+    """The row that teaches a reply of a deployment.
+
+    Args:
+        entry: of `request_log.kept_chats`.
+        reply: as it should be; as it was when None.
+    """
+    return training_row(
+        orjson.loads(entry.messages or "[]"), (entry.completion if reply is None else reply) or ""
+    )
 
 
 def append_row(path: Path, row: dict[str, Any]) -> int:

@@ -14,8 +14,10 @@ from core.pipes import PipeClient
 from core.runs import manifest, supervisor
 from core.runs.directory import RunDirectory
 from core.serving import vllm
+from core.serving.placing import DTYPES, expected_precision
 from core.serving.settings import NAME, DeploymentError, ServedModel
 from core.training.export_source import Source, read, weights_bytes
+from core.training.memory import read_shape
 
 Told = Callable[[str], None]
 
@@ -89,8 +91,25 @@ def slug(text: str) -> str:
     return plain if NAME.fullmatch(plain) else "model"
 
 
-async def write_weights(tuned: Tuned, aside: Path, directory: Path, engine: str, told: Told) -> ServedModel:
-    """Write what is served of a run's model into the deployment."""
+def exporter() -> PipeClient:
+    """The process that writes weights; it loads torch once for all models."""
+    log = paths.make_private(paths.logs_dir()) / "export-worker.log"
+    return PipeClient("core.training.export_worker", log)
+
+
+async def write_weights(
+    tuned: Tuned, aside: Path, directory: Path, engine: str, client: PipeClient, told: Told
+) -> ServedModel:
+    """Write what is served of a run's model into the deployment.
+
+    Args:
+        tuned: the model.
+        aside: the deployment's directory as long as it is being made.
+        directory: what that becomes.
+        engine: `transformers` or `vllm`.
+        client: of `exporter`.
+        told: called with what is being done.
+    """
     source = tuned.source
     native = (
         engine == "vllm"
@@ -99,21 +118,16 @@ async def write_weights(tuned: Tuned, aside: Path, directory: Path, engine: str,
         and vllm.takes_adapter(source.folder)
     )
     out = aside / "models" / tuned.name
-    client = PipeClient(
-        "core.training.export_worker", paths.make_private(paths.logs_dir()) / "export-worker.log"
-    )
     request = {
         "run": str(source.run),
         "folder": str(source.folder),
         "to": "adapter" if native else "merged",
         "out": str(out),
+        "dtype": "auto" if engine == "vllm" else DTYPES[expected_precision()],
     }
-    try:
-        async for kind, value in client.stream("export", **request):
-            if kind == "chunk":
-                told(f"{tuned.name}: {value['phase']}")
-    finally:
-        await client.close()
+    async for kind, value in client.stream("export", **request):
+        if kind == "chunk":
+            told(f"{tuned.name}: {value['phase']}")
     return ServedModel(
         name=tuned.name,
         kind="tuned",
@@ -122,6 +136,7 @@ async def write_weights(tuned: Tuned, aside: Path, directory: Path, engine: str,
         folder=str(directory / "models" / tuned.name),
         base=source.base_name,
         bytes=weights_bytes(out),
+        parameters=0 if native else read_shape(out).parameters,
         chat=_has_template(out),
         adapter_on=str(source.base) if native else "",
     )
@@ -158,6 +173,7 @@ def bases_of(tuned: Sequence[Tuned], taken: set[str], aside: Path, directory: Pa
             folder=str(folder),
             base=source.base_name,
             bytes=weights_bytes(source.base),
+            parameters=read_shape(source.base).parameters,
             chat=chat,
         )
     return list(found.values())

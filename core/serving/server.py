@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -18,7 +19,8 @@ import uvicorn
 
 from core.errors import FinetuiError
 from core.serving import profile, request_log, sockets
-from core.serving.gateway_app import App, Door, Gateway
+from core.serving.door import Door, GuardedDoor
+from core.serving.gateway_app import App, Gateway
 from core.serving.http_guard import guarded
 from core.serving.request_log import LogWriter
 from core.serving.safety import open_safety
@@ -52,6 +54,8 @@ async def _serve(directory: Path, status: Status, keeper: int) -> int:
     settings = read_settings(directory)
     with contextlib.closing(sockets.bind_tcp(settings.host, settings.port)) as tcp:
         serving = Serving(directory, settings, status, specs(settings, sockets.make_folder(directory)))
+        gc.collect()
+        gc.freeze()  # else what was imported is looked through again, 20 ms during which nobody is answered
         _stop_on_signal(serving, keeper)
         await serving.run(tcp)
     return 0
@@ -100,7 +104,7 @@ class Serving:
             lambda: status.state,
         )
         app: App = gateway.app()  # type: ignore[assignment]
-        self._servers = (_server(Door(gateway, app), settings), _server(app, settings))
+        self._servers = (_server(GuardedDoor(gateway, app), settings), _server(Door(gateway, app), settings))
 
     async def run(self, tcp: socket.socket) -> None:
         """Serve until `stop`; streams may end within the grace.
@@ -127,6 +131,10 @@ class Serving:
         """Take no more requests, and end when those under way have."""
         for server in self._servers:
             server.should_exit = True
+
+    def connections(self) -> int:
+        """How many are open at the TCP port."""
+        return len(self._servers[0].server_state.connections)
 
     async def _warm(self) -> None:
         if self._settings.warm:
@@ -209,7 +217,6 @@ def _server(app: Any, settings: Settings) -> _Server:
             access_log=False,
             proxy_headers=False,  # a peer is who connects, not who it says it is
             server_header=False,
-            limit_concurrency=limits.connections,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(limits.grace_s)),
             h11_max_incomplete_event_size=HEAD_BYTES,

@@ -38,7 +38,8 @@ class ServedModel:
         checkpoint: its step, None for the run's model.
         folder: whole weights; of an adapter that vLLM serves by itself, the adapter's folder.
         base: name of the base model for people.
-        bytes: size of its weights.
+        bytes: size of its weights on the disk.
+        parameters: how many weights it has; 0 where that was not written down.
         chat: whether it has a chat template.
         adapter_on: folder of the base that an adapter is served on, or empty.
     """
@@ -52,6 +53,7 @@ class ServedModel:
     bytes: int
     chat: bool = True
     adapter_on: str = ""
+    parameters: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,10 @@ import shutil
 import socket
 import stat
 import tempfile
+import time
 from pathlib import Path
 
+from core.runs import locks
 from core.runs.survival import lingers
 from core.serving.settings import DeploymentError
 
@@ -17,6 +19,9 @@ LONGEST_PATH = 103
 """Bytes of a socket's path: 107 on Linux, 103 on macOS."""
 LONGEST_NAME = 16
 BACKLOG = 128
+OWNER = "owner"
+"""In a folder of sockets: the path of the deployment they belong to."""
+UNUSED_S = 24 * 3600.0
 
 
 def make_folder(directory: Path) -> Path:
@@ -38,6 +43,7 @@ def make_folder(directory: Path) -> Path:
             continue
         for part in (place, folder):
             _private(part)
+        (folder / OWNER).write_bytes(os.fsencode(directory))
         return folder
     raise DeploymentError(
         "There is no place for the deployment's Unix sockets.",
@@ -74,6 +80,22 @@ def _private(folder: Path) -> None:
         )
     if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
+
+
+def sweep() -> None:
+    """Take away folders of sockets that nobody owns: a process that is killed can't, nor one whose home was deleted.
+
+    Those whose deployment is gone, and those unused for a day whose gateway doesn't run; a start makes them anew.
+    """
+    for place in _places():
+        for folder in place.glob("*") if place.is_dir() and place.stat().st_uid == os.getuid() else ():
+            try:
+                directory = Path(os.fsdecode((folder / OWNER).read_bytes()))
+                unused = time.time() - folder.stat().st_mtime > UNUSED_S
+            except OSError:  # another process makes it just now, or takes it away
+                continue
+            if not directory.is_dir() or (unused and not locks.is_held(directory / "gateway.lock")):
+                remove_folder(folder)
 
 
 def remove_folder(folder: Path) -> None:

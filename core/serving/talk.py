@@ -109,6 +109,10 @@ class Talk:
         """The turn and what else was said in its place, the oldest first."""
         return [item for item in self.turns.values() if item.parent == turn.parent]
 
+    def asked_before(self, turn: Turn) -> int:
+        """How often the same was said in a turn's place before."""
+        return sum(item.text == turn.text and item.number < turn.number for item in self.siblings(turn))
+
     def say(self, text: str, blind_seed: int | None = None) -> Turn:
         """Go on at the end of what is shown.
 

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from core import devices
+from core.serving.placing import DTYPES, place
 from core.serving.sockets import bind_unix
 
 MODEL = "."
@@ -28,9 +28,9 @@ def main() -> int:
     folder, path = Path(sys.argv[1]), Path(sys.argv[2])
     threading.Thread(target=_end_with_gateway, name="gateway", daemon=True).start()
     os.chdir(folder)
-    devices.prepare_to_compute()
     os.environ["HF_HUB_OFFLINE"] = "1"  # nothing but the folder may be loaded
-    app = build_app()
+    device, precision = place()
+    app = build_app(str(device), DTYPES[precision])
     import uvicorn
 
     config = uvicorn.Config(
@@ -47,8 +47,12 @@ def _end_with_gateway() -> None:
     os._exit(0)
 
 
-def build_app() -> Any:
+def build_app(device: str, dtype: str) -> Any:
     """The server of transformers with the model of the working directory loaded.
+
+    Args:
+        device: where it computes, as torch calls it.
+        dtype: of weights and computation, as torch calls it.
 
     Raises:
         OSError, ValueError, RuntimeError: the model can't be loaded.
@@ -69,7 +73,7 @@ def build_app() -> Any:
     logging.set_verbosity_error()  # otherwise each request is a line of the log
     # Replies go out as they are written: parsing thoughts and tool calls out of them would drop what was trained.
     utils._RESPONSE_TEMPLATE_FALLBACKS.clear()
-    manager = ModelManager(device=_device(), force_model=MODEL, trust_remote_code=False)
+    manager = ModelManager(device, dtype, force_model=MODEL, trust_remote_code=False)
     loaded = manager.loaded_models[manager.process_model_name(MODEL)]
     if getattr(loaded.processor, "response_template", None) is not None:
         loaded.processor.response_template = None
@@ -98,11 +102,6 @@ def sample_when_asked(generation: Any) -> None:
         generation.top_p = 1.0
     if generation.top_k is None:
         generation.top_k = 0
-
-
-def _device() -> str:
-    free = [gpu for gpu in devices.gpus() if gpu.free_bytes > 0 and gpu.index >= 0]
-    return f"cuda:{max(free, key=lambda gpu: gpu.free_bytes).index}" if free else "cpu"
 
 
 if __name__ == "__main__":

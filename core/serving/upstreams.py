@@ -20,6 +20,7 @@ import httpx
 
 from core import devices
 from core.serving import vllm
+from core.serving.placing import VALUE_BYTES, expected_precision
 from core.serving.settings import Limits, ServedModel, Settings
 from core.serving.upstream import MODEL
 from core.serving.wire import Refused
@@ -68,13 +69,18 @@ def specs(settings: Settings, sockets: Path) -> list[Spec]:
             name=model.name,
             command=(sys.executable, "-P", "-u", "-m", "core.serving.upstream", model.folder, str(socket)),
             socket=socket,
-            needed_bytes=int(model.bytes * WEIGHTS_FACTOR) + BESIDE_WEIGHTS_BYTES,
+            needed_bytes=int(_weights_bytes(model) * WEIGHTS_FACTOR) + BESIDE_WEIGHTS_BYTES,
             slots=TRANSFORMERS_SLOTS,
             models={model.name: MODEL},
         )
         for number, model in enumerate(settings.models)
         if (socket := sockets / f"m{number}")
     ]
+
+
+def _weights_bytes(model: ServedModel) -> int:
+    """Of a model's weights in memory, in the format that it computes in there."""
+    return model.parameters * VALUE_BYTES[expected_precision()] if model.parameters else model.bytes
 
 
 def _vllm_specs(models: Sequence[ServedModel], max_tokens: int, sockets: Path) -> list[Spec]:

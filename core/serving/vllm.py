@@ -1,8 +1,10 @@
 """vLLM as the engine behind a gateway: one process with the base and its adapters, on a Unix socket.
 
-Not yet run on a GPU. What is used of it is documented: `vllm serve MODEL`, `--uds` (host and port mean nothing then),
-`--served-model-name`, `--enable-lora`, `--lora-modules NAME=FOLDER`, `--max-lora-rank`,
-`--override-generation-config` (docs.vllm.ai: `vllm serve --help`, LoRA adapters).
+Not yet run on a GPU. What is used of it was read in its source (vllm/entrypoints/openai/cli_args.py,
+vllm/config/lora.py, vllm/lora/peft_helper.py of 2026) and is documented (docs.vllm.ai: `vllm serve --help`, LoRA
+adapters): `vllm serve MODEL`, `--uds` (host and port mean nothing then), `--served-model-name`, `--enable-lora`,
+`--lora-modules` with a JSON object for each adapter, `--max-lora-rank`, `--max-loras`, `--max-cpu-loras`,
+`--override-generation-config`, `--uvicorn-log-level`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from typing import Any
 
 from core import devices
 
+MOST_AT_ONCE = 4
+"""Adapters computed in one batch; each takes memory of the GPU. Others are exchanged from main memory."""
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` may be."""
 
@@ -36,7 +40,8 @@ def takes_adapter(folder: Path) -> bool:
     changed = (
         "modules_to_save", "use_dora", "rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices"
     )  # fmt: skip
-    return plain and config["r"] <= RANKS[-1] and not any(config.get(name) for name in changed)
+    ends = {"lm_head", "embed_tokens"} & set(config.get("target_modules") or ())
+    return plain and config["r"] <= RANKS[-1] and not ends and not any(config.get(name) for name in changed)
 
 
 def command(
@@ -52,15 +57,18 @@ def command(
         max_tokens: of one reply, at most.
     """
     words = [
-        sys.executable, "-P", "-m", "vllm.entrypoints.cli.main", "serve", folder, "--uds", str(socket),
-        "--served-model-name", name,
+        sys.executable, "-P", "-u", "-m", "core.serving.vllm_upstream", folder, "--uds", str(socket),
+        "--served-model-name", name, "--uvicorn-log-level", "warning",
         "--override-generation-config", json.dumps({"max_new_tokens": max_tokens}),
     ]  # fmt: skip
     if adapters:
         rank = max(_rank(Path(place)) for _, place in adapters)
-        modules = [f"{adapter}={place}" for adapter, place in adapters]
         fits = next(size for size in RANKS if size >= rank)
-        words += ["--enable-lora", "--max-lora-rank", str(fits), "--lora-modules", *modules]
+        words += ["--enable-lora", "--max-lora-rank", str(fits)]
+        words += ["--max-loras", str(min(len(adapters), MOST_AT_ONCE)), "--max-cpu-loras", str(len(adapters))]
+        # NAME=FOLDER would break at a comma or an equals sign in a folder's path.
+        modules = [json.dumps({"name": adapter, "path": place}) for adapter, place in adapters]
+        words += ["--lora-modules", *modules]
     return tuple(words)
 
 

@@ -35,7 +35,7 @@ class Refused(Exception):  # noqa: N818 - an answer of the gateway, not a failur
         message: for people.
         param: the field it is about.
         retry_after: seconds after which another try makes sense, or None.
-        blocked: what safety found, `where: category`, or empty.
+        close: the connection ends with the answer.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Refused(Exception):  # noqa: N818 - an answer of the gateway, not a failur
         message: str,
         param: str | None = None,
         retry_after: int | None = None,
+        close: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -52,6 +53,7 @@ class Refused(Exception):  # noqa: N818 - an answer of the gateway, not a failur
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.close = close
 
     def body(self) -> bytes:
         """The JSON of the answer."""
@@ -65,6 +67,8 @@ class Refused(Exception):  # noqa: N818 - an answer of the gateway, not a failur
         found = [(b"retry-after", str(self.retry_after).encode())] if self.retry_after is not None else []
         if self.status == 401:
             found.append((b"www-authenticate", b"Bearer"))
+        if self.close:
+            found.append((b"connection", b"close"))
         return found
 
 

@@ -13,7 +13,7 @@ from core.azure.account import Account, save
 from core.backends import BackendError, get
 from core.backends.azure import AzureBackend
 from core.backends.azure_rows import CHARACTERS_PER_TOKEN
-from core.recipe import Recipe, build
+from core.recipe import Recipe, RecipeError, build, dump, parse
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -149,6 +149,39 @@ def test_plain_text_is_refused_for_completion_but_prompts_pass(recipe: Callable[
     assert "prompt and its completion" in errors(recipe(texts, task="completion"))["data"]
     prompts = [{"prompt": f"p {n}", "completion": "c"} for n in range(12)]
     assert errors(recipe(prompts, task="completion")) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "words"),
+    [
+        ({"validation_fraction": 0.1}, "validation_fraction", "is not split"),
+        ({"data": [{"asset": "azureml:a:1", "max_rows": 5}]}, "data", "max_rows"),
+        ({"data": [{"asset": "azureml:a:1", "weight": 2.0}]}, "data", "weight"),
+        ({"data": ["azureml:a:1", "azureml:b:1"]}, "data", "one of 2 sources"),
+    ],
+)
+def test_what_a_data_asset_can_not_have_is_named(
+    recipe: Callable[..., Recipe], changes: dict[str, Any], key: str, words: str
+) -> None:
+    assert words in errors(recipe(**{"data": "azureml:a:1", **changes}))[key]
+
+
+@pytest.mark.parametrize("key", ["data", "validation"])
+def test_this_machine_trains_on_no_data_asset(recipe: Callable[..., Recipe], key: str) -> None:
+    wanted = recipe(backend="local", **{key: "azureml:questions:1"})
+    [found] = [item for item in get("local").check(wanted).errors if item.key == key]
+    assert "azureml:questions:1 lies in Azure" in found.sentence
+    assert "finetui azure data azureml:questions:1 --save" in found.fix
+
+
+def test_a_recipe_keeps_the_name_of_its_data_asset(recipe: Callable[..., Recipe], tmp_path: Path) -> None:
+    wanted = recipe(data="azureml:questions:1", validation="azureml:held-out:2")
+    assert parse(dump(wanted)) == wanted == wanted.absolute(tmp_path)
+    assert "data: azureml:questions:1\n" in dump(wanted)
+    assert "azureml" in wanted.title
+    for wrong in ({"data": "azureml:questions"}, {"validation": "azureml:questions"}):
+        with pytest.raises(RecipeError, match="azureml:NAME:VERSION"):
+            recipe(**wrong)
 
 
 def test_few_rows_are_a_warning(recipe: Callable[..., Recipe]) -> None:

@@ -113,11 +113,14 @@ def test_the_time_is_what_a_short_training_says(make_recipe: MakeRecipe) -> None
     speeds = ask(recipe, "cpu")
     assert speeds.measured_tokens > 0
     assert speeds.train_tokens_per_s > 0
+    assert speeds.saved_bytes_per_s > 0
+    model_bytes = sizes.disk_bytes - sizes.checkpoints * sizes.checkpoint_bytes
     made = Speeds(
         start_s=3.0,
         train_tokens_per_s=sizes.computed_tokens / 20,
         evaluate_tokens_per_s=1e9,
         reply_s=0.5,
+        saved_bytes_per_s=(2 * sizes.checkpoint_bytes + model_bytes) / 7,
         measured_tokens=1,
     )
     times = time_plan(recipe, sizes, made)
@@ -125,7 +128,8 @@ def test_the_time_is_what_a_short_training_says(make_recipe: MakeRecipe) -> None
     assert times.samples_s == pytest.approx(
         3 * 4 * 0.5
     )  # before, in the middle and at the end; 4 tokens each
-    assert times.total_s == pytest.approx(3 + 20 + 6, abs=0.1)
+    assert times.save_s == pytest.approx(7)  # two checkpoints and the model
+    assert times.total_s == pytest.approx(3 + 20 + 6 + 7, abs=0.1)
     assert times.tokens_per_s == pytest.approx(sizes.tokens / 20)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from core import events as e
-from core.runs import compare
+from core import paths
+from core.runs import compare, prices
 from core.runs.compare import Comparison, Value
 from core.runs.directory import RunDirectory, RunError
 from core.runs.tally import Point, Tally
@@ -80,6 +81,54 @@ def test_weights_and_caps_of_files_are_settings_too() -> None:
         Value("train.jsonl", True),
         Value("train.jsonl (weight 2)", True),
     )
+
+
+def served(name: str, run: RunDirectory, **prices: float) -> None:
+    folder = paths.make_private(paths.data_dir() / "deployments" / name)
+    record = {"models": [{"run": run.id, "checkpoint": None}], **prices}
+    (folder / "deployment.json").write_text(json.dumps(record))
+
+
+def test_training_costs_hours_here_and_what_azure_asks_there() -> None:
+    one, two, three = make_run("one"), make_run("two"), make_run("three")
+    recipe(one, nodes=2)
+    recipe(two, backend="azure")
+    recipe(three, backend="azure")
+    remote(two)
+    remote(three)
+    write(one, [*story(40, 40), e.Finished(time=T0 + 1801, step=40, model="model")])
+    write(two, [e.Submitted(time=T0, job="j", cost_usd=1.25, price_in_usd=0.1, price_out_usd=0.4)])
+    write(three, [e.Submitted(time=T0, job="j")])
+    served("lamp", one, price_in_usd=0.5, price_out_usd=2.0)
+    served("dark", one)
+    runs = ["one", "two", "three"]
+    assert figures(compare.compare(runs))["training_usd"] == (None, 1.25, None)
+    prices.set_hour_usd(2.4)
+    found = figures(compare.compare(runs))
+    assert found["duration_s"][0] == 1800
+    assert found["training_usd"] == (pytest.approx(2 * 1.2), 1.25, None)
+    assert found["price_in_usd"] == (0.5, 0.1, None) and found["price_out_usd"] == (2.0, 0.4, None)
+
+
+def test_an_unknown_cost_is_told_as_unknown() -> None:
+    make_run("one")
+    make_run("two")
+    assert figures(compare.compare(["one", "two"]))["training_usd"] == (None, None)
+
+
+def test_prices_that_can_t_be_read_are_a_note_and_no_price_is_taken_that_is_none() -> None:
+    make_run("one")
+    make_run("two")
+    prices.set_hour_usd(prices.read(" $3 "))
+    file = paths.data_dir() / "prices.json"
+    assert prices.hour_usd() == 3.0 and file.stat().st_mode & 0o777 == 0o600
+    for text in ("much", "-1", "nan", "inf", ""):
+        with pytest.raises(prices.PriceError, match="is no price"):
+            prices.read(text)
+    file.write_text('{"hour_usd": "free"}')
+    found = compare.compare(["one", "two"])
+    assert figures(found)["training_usd"] == (None, None)
+    assert [note for note in found.notes if "--hour-usd" in note and str(file) in note]
 
 
 def test_a_recipe_of_another_version_is_compared_as_far_as_it_can_be_read() -> None:

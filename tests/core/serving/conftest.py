@@ -44,6 +44,12 @@ def adapter(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True, scope="session")
+def sockets_swept() -> None:
+    """Those that a session left which was killed."""
+    sockets.sweep()
+
+
 @pytest.fixture(autouse=True)
 def sockets_removed() -> Iterator[None]:
     """The folders of Unix sockets lie outside a test's own folder; they go with it."""

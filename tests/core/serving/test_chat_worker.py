@@ -168,6 +168,7 @@ async def test_a_model_that_is_gone_is_an_error_and_another_can_be_loaded(
     assert (await client.call("load", sides=sides_of(tiny_model, adapter)))["device"] == "cpu"
 
 
+@pytest.mark.slow
 async def test_whole_weights_are_a_second_model_beside_the_base(
     tiny_model: Path, adapter: Path, expected: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -199,6 +200,7 @@ async def test_a_stop_string_ends_the_reply_before_it(client: PipeClient, expect
     assert got["tokens"] <= TOKENS
 
 
+@pytest.mark.slow
 async def test_an_endpoint_answers_beside_a_model_of_this_machine(
     tiny_model: Path, adapter: Path, expected: dict[str, Any], tmp_path: Path
 ) -> None:

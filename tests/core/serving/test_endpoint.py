@@ -253,7 +253,7 @@ def test_of_many_a_failure_ends_all(server: Answering) -> None:
 def test_an_azure_endpoint_is_asked_for_its_address_and_key(monkeypatch: pytest.MonkeyPatch) -> None:
     from core.azure import endpoints
 
-    monkeypatch.setattr(endpoints, "connection", lambda name: (f"https://{name}.example/v1", KEY))
+    monkeypatch.setattr(endpoints, "connection", lambda name, _: (f"https://{name}.example/v1", KEY))
     found = connect(parse("azure:phi"))
     assert (found.base_url, found.key, found.model) == ("https://phi.example/v1", KEY, "phi")
     assert connect(parse("azure:phi/Phi-4")).model == "Phi-4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import stat
 from pathlib import Path
@@ -310,6 +311,9 @@ async def test_texts_are_kept_only_where_that_was_asked_for() -> None:
             assert (entry.prompt_tokens, entry.completion_tokens, entry.status) == (7, 2, 200)
             assert entry.first_token_ms is not None and entry.per_token_ms is not None
             assert 0 < entry.first_token_ms <= entry.duration_ms
+            assert json.loads(entry.messages or "null") == (
+                [{"role": "user", "content": "say secret words"}] if kept else None
+            )
             files = [path for path in gateway.directory.iterdir() if path.is_file()]
             assert any(b"secret words" in path.read_bytes() for path in files) is kept
 

@@ -9,6 +9,8 @@ import socket
 import orjson
 import pytest
 
+from core.serving.request_log import entries
+from core.serving.watch import summary
 from tests.core.serving.gateways import running, until, with_limits
 
 
@@ -25,13 +27,34 @@ async def test_a_flood_is_turned_away_with_the_time_to_wait() -> None:
         assert (await gateway.local.get("/v1/models")).status_code == 200
 
 
-async def test_a_flood_leaves_few_entries_in_the_log() -> None:
-    async with running(**with_limits(per_minute=1, burst=1)) as gateway:
+async def test_a_flood_leaves_few_entries_in_the_log_and_all_of_it_in_the_sums() -> None:
+    async with running(**with_limits(per_minute=1, burst=6)) as gateway:
+        for _ in range(5):
+            await gateway.http.get("/v1/models", headers={"authorization": "Bearer wrong"})
         for _ in range(50):
             await gateway.http.get("/v1/models", headers=gateway.headers)
-        found = await gateway.logged(1)
-        assert {entry.error for entry in found} == {"rate_limit_exceeded"}
-        assert len(found) < 10
+    found = entries(gateway.directory)
+    assert {entry.error for entry in found} == {"invalid_api_key", "rate_limit_exceeded"}
+    assert len(found) < 20
+    sums = summary(gateway.directory, gateway.settings)
+    assert sums.turned_away == {"rate_limit_exceeded": 49, "invalid_api_key": 5}
+    assert (sums.requests, sums.errors) == (54, 54)
+
+
+async def test_more_connections_than_the_deployment_bears_are_answered_counted_and_closed() -> None:
+    async with running(**with_limits(connections=3, header_s=30.0)) as gateway:
+        await gateway.ask("say hi")
+        held = [await asyncio.open_connection("127.0.0.1", gateway.port) for _ in range(3)]
+        await until(lambda: gateway.serving.connections() == 3)
+        answer = await gateway.http.get("/v1/models", headers=gateway.headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "too_many_connections")
+        assert answer.headers["connection"] == "close" and answer.headers["retry-after"] == "1"
+        assert (await gateway.local.get("/v1/models")).status_code == 200  # this user's own way in is another
+        for _, writer in held:
+            writer.close()
+        await until(lambda: not gateway.serving.connections())
+        assert (await gateway.http.get("/v1/models", headers=gateway.headers)).status_code == 200
+    assert summary(gateway.directory, gateway.settings).turned_away == {"too_many_connections": 1}
 
 
 async def test_too_many_waiting_requests_are_turned_away() -> None:

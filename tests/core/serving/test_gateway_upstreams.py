@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx
 import orjson
 import pytest
 
-from core.serving import upstreams, vllm
+from core.serving import upstreams, vllm, vllm_upstream
 from core.serving.settings import ServedModel
 from core.serving.upstreams import Spec, Upstreams, specs
 from tests.core.serving.gateways import (
@@ -203,16 +204,81 @@ def test_vllm_gets_one_process_for_a_base_and_its_adapters(tmp_path: Path) -> No
     settings, _, _ = make_settings(models=tuple(served), engine="vllm")
     adapters, merged = specs(settings, Path("/s"))
     words = adapters.command
-    assert words[words.index("serve") + 1] == "/w/base"
+    assert words[words.index("core.serving.vllm_upstream") + 1] == "/w/base"
     assert words[words.index("--uds") + 1] == "/s/m0"
     assert words[words.index("--served-model-name") + 1] == "base"
     assert words[words.index("--max-lora-rank") + 1] == "32"
     assert words[words.index("--override-generation-config") + 1] == '{"max_new_tokens": 4096}'
-    assert words[words.index("--lora-modules") + 1 :] == (f"one={tmp_path}/one", f"two={tmp_path}/two")
+    modules = [orjson.loads(word) for word in words[words.index("--lora-modules") + 1 :]]
+    assert modules == [{"name": name, "path": str(tmp_path / name)} for name in ("one", "two")]
+    assert (words[words.index("--max-loras") + 1], words[words.index("--max-cpu-loras") + 1]) == ("2", "2")
     assert set(adapters.models) == {"one", "two", "base"}
     assert merged.models == {"merged": "merged"} and "--enable-lora" not in merged.command
-    (tmp_path / "one" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4, "use_dora": true}')
-    assert not vllm.takes_adapter(tmp_path / "one")
+    for more in ('"use_dora": true', '"bias": "all"', '"target_modules": ["q_proj", "lm_head"]', '"r": 513'):
+        (tmp_path / "one" / "adapter_config.json").write_text(f'{{"peft_type": "LORA", "r": 4, {more}}}')
+        assert not vllm.takes_adapter(tmp_path / "one"), more
+
+
+STANDS_IN = """
+import json, os, signal, subprocess, sys, time
+if sys.argv[1] == "serve":
+    child = subprocess.Popen([sys.executable, __file__, "engine"])
+    seen = {name: value for name, value in os.environ.items() if name.startswith(("VLLM_", "HF_HUB"))}
+    print(json.dumps({"pids": [os.getpid(), child.pid], "words": sys.argv[2:], "seen": seen}), flush=True)
+    if "crash" in sys.argv:
+        sys.exit(3)
+else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program in the place of vLLM's, with an engine of its own that doesn't end when it is asked to."""
+    folder = tmp_path / "vllm" / "entrypoints" / "cli"
+    folder.mkdir(parents=True)
+    (folder / "main.py").write_text(STANDS_IN)
+    for part in (folder, *list(folder.parents)[:2]):
+        (part / "__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+
+def leashed(*words: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-u", "-m", "core.serving.vllm_upstream", *words]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+async def test_vllm_ends_with_its_gateway_and_so_does_its_engine(
+    stand_in: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "1")
+    monkeypatch.setenv("VLLM_API_KEY", "another")
+    monkeypatch.setenv("VLLM_USE_V1", "1")
+    with leashed("/w/base", "--uds", "/s/m0") as process:
+        assert process.stdin is not None and process.stdout is not None
+        said = orjson.loads(process.stdout.readline())
+        assert said["words"] == ["/w/base", "--uds", "/s/m0"]
+        assert said["seen"] == {**vllm_upstream.ADDED, "VLLM_USE_V1": "1"}
+        assert not any(gone(pid) for pid in said["pids"])
+        process.stdin.close()  # what the kernel does for a dead gateway
+        await until(lambda: all(gone(pid) for pid in said["pids"]))
+        assert process.wait() == 128 + signal.SIGTERM
+
+
+async def test_an_engine_doesn_t_outlive_a_vllm_that_crashes(stand_in: None) -> None:
+    with leashed("crash") as process:
+        assert process.stdout is not None
+        said = orjson.loads(process.stdout.readline())
+        await until(lambda: all(gone(pid) for pid in said["pids"]))
+        assert process.wait() == 3
 
 
 async def test_stopping_ends_a_model_that_is_still_loading() -> None:

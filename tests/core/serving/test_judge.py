@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from core.pipes import PipeClient, PipeError
+from core.pipes import PipeClient, PipeError, Request
 from core.serving import judge as judging
 from core.serving import judgements
+from core.serving.chat_worker import Chat
 from core.serving.chats import Chats
 from core.serving.endpoint import parse
 from core.serving.judge import Progress, Wanted, judge
@@ -24,6 +25,7 @@ from core.training.report_file import ReportError
 from core.training.scoring import exact_match, token_f1
 from tests.core.serving.answering import answering
 from tests.core.training.test_report import closed_run, evaluated, in_its_home  # noqa: F401 - fixtures
+from tests.core.training.tiny import make_rows
 
 ROWS = [
     ("Is it a lamp?", "yes"), ("Is it salt?", "no"), ("Does it glow?", "yes"), ("Is it wet?", "no"),
@@ -62,7 +64,7 @@ def saying(texts: Sequence[str | None], cost: float | None = None) -> judging.An
 
 
 def judge_now(asked: Wanted, a: judging.Answers, b: judging.Answers) -> tuple[dict[str, Any], list[Progress]]:
-    work, told = judge(asked, {"A": a, "B": b}), []
+    work, told = judge(asked, judging.questions(asked), {"A": a, "B": b}), []
     while True:
         try:
             told.append(next(work))
@@ -105,8 +107,7 @@ def test_figures_are_those_of_scikit_learn_and_of_counting(data: Path) -> None:
     assert found["confusion"]["A"] == [[0, 0, 1], [0, 2, 2], [1, 1, 3]]
     assert [item["where"] for item in found["replies"]] == [f"{data}:{line}" for line in (1, 2, 3, 4, 6)]
     assert found["replies"][1]["f1"] == {"A": 1.0, "B": 0.0}
-    assert told[0].phase == "reading the rows" and (told[-1].done, told[-1].total) == (6, 6)
-    assert {item.phase for item in told} == {"reading the rows", "asking A and B"}
+    assert {item.phase for item in told} == {"asking A and B"} and (told[-1].done, told[-1].total) == (6, 6)
 
 
 def test_questions_without_room_are_left_out_on_both_sides(data: Path) -> None:
@@ -199,6 +200,18 @@ def test_prompts_alone_are_only_compared(tmp_path: Path) -> None:
     assert found["replies"][0]["f1"] == {"A": None, "B": None}
 
 
+def test_what_can_t_be_asked_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    make_rows(tmp_path / "rows.jsonl", 4)
+    (tmp_path / "recipe.yaml").write_text(f"version: 1\nmodel: tiny\ndata: {tmp_path / 'rows.jsonl'}\n")
+    (tmp_path / "data").mkdir()
+    nowhere = LocalSide(tmp_path / "no-model", None, tmp_path / "no-model").request()
+    request = cast(Request, None)  # nothing is loaded, so nobody looks whether anybody still waits
+    work = Chat().judge(request, {"A": nowhere, "B": nowhere}, asked_of_worker(tmp_path))
+    assert next(work) == {"phase": "reading the rows", "done": 0, "total": 0}
+    with pytest.raises(HeldOutError, match="held no rows back"):
+        next(work)
+
+
 # with models
 
 
@@ -211,6 +224,7 @@ def asked_of_worker(run: Path | None, **changes: Any) -> dict[str, Any]:
     return {**vars(asked), **paths}
 
 
+@pytest.mark.slow
 async def test_a_run_beside_its_base_scores_as_its_evaluation_says(
     in_its_home: Path,  # noqa: F811
     tiny_model: Path,
@@ -246,6 +260,7 @@ async def test_a_run_beside_its_base_scores_as_its_evaluation_says(
         await client.close()
 
 
+@pytest.mark.slow
 async def test_an_endpoint_is_judged_beside_a_model(
     tiny_model: Path, adapter: Path, data: Path, tmp_path: Path
 ) -> None:

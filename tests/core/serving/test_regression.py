@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import pytest
 
-from core.serving import deploy
+from core.pipes import PipeClient
+from core.serving import deploy, regression
+from core.serving.local_models import LocalSide
 from core.serving.regression import Regression, compared, is_refusal, read_prompts, sentence
+from core.serving.settings import DeploymentError
 from tests.core.serving.gateways import make_settings, model
 
 
@@ -70,6 +74,46 @@ def test_a_change_of_two_refusals_is_said(
     assert ("weakened" in said) is weakened
     assert ("what is harmless" in said) is overcautious
     assert ("nothing to weaken" in said) is (before == 0)
+
+
+@pytest.mark.slow
+async def test_all_prompts_at_once_get_the_replies_that_each_gets_alone(
+    tiny_model: Path, adapter: Path, tmp_path: Path
+) -> None:
+    prompts = [text for texts in read_prompts().values() for text in texts]
+    served = {
+        "whole": model("whole", folder=str(tiny_model)),
+        "adapter": model("adapter", folder=str(adapter), adapter_on=str(tiny_model)),
+    }
+    sides = {
+        "whole": LocalSide(tiny_model, None, tiny_model).request(),
+        "adapter": LocalSide(tiny_model, adapter, adapter).request(),
+    }
+    check = PipeClient("core.serving.regression_worker", tmp_path / "check.log")
+    chat = PipeClient("core.serving.chat_worker", tmp_path / "chat.log")
+    try:
+        async for _ in chat.stream("load", sides=sides):
+            pass
+        found = {}
+        for name, item in served.items():
+            found[name] = await regression._ask(check, item, prompts)
+            for text, together in zip(prompts, found[name], strict=True):
+                alone = await chat.call(
+                    "reply", messages=[{"role": "user", "content": text}], side=name, temperature=0.0,
+                    max_tokens=regression.REPLY_TOKENS,
+                )  # fmt: skip
+                assert together == alone["text"].strip(), (name, text)
+        assert found["whole"] != found["adapter"]
+    finally:
+        await check.close()
+        await chat.close()
+
+
+@pytest.mark.slow
+async def test_a_model_that_can_t_be_loaded_is_told_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentError, match="could not be compared") as refused:
+        await regression.compare(model("base", folder=str(tmp_path)), [model("tuned")], lambda _: None)
+    assert "--skip-check" in refused.value.next_step and refused.value.cause
 
 
 def test_a_check_that_was_left_out_is_said() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sqlite3
 import stat
 import statistics
@@ -13,6 +15,7 @@ import pytest
 
 from core.serving import request_log, watch
 from core.serving.request_log import NAME, Entry, LogWriter, entries
+from core.serving.rows import row_of
 from core.serving.settings import DeploymentError
 from tests.core.serving.gateways import make_settings
 
@@ -134,8 +137,96 @@ def test_a_summary_is_what_the_entries_say(tmp_path: Path) -> None:
     assert (found.flagged, found.flags) == (2, {"long": 1, "vocabulary": 1, "script": 1})
     assert found.categories == {"prompt: block list, line 2": 1, "completion: azure, Hate 4": 1}
     assert found.since == pytest.approx(now - 10)
-    assert watch.summary(tmp_path, settings, since=now - 100, model="other").requests == 25
+    models = watch.summaries(tmp_path, settings, since=now - 100)[1]
+    assert models["other"].requests == 25
+    mine = sorted(entry.first_token_ms or 0.0 for entry in answered if entry.model == "other")
+    assert models["other"].first_token_ms == watch.Spread(mine[12], mine[23])
+    assert models["other"].cost_usd == pytest.approx(25 * (100 * 2e-6 + 20 * 10e-6))
     assert watch.summary(tmp_path, settings).requests == 106
+
+
+def test_requests_that_are_only_counted_are_in_the_sums(tmp_path: Path) -> None:
+    settings, _, _ = make_settings()
+    now = time.time()
+    with LogWriter(tmp_path / NAME, 30) as log:
+        log.add(replace(ENTRY, at=now))
+        log.add(replace(ENTRY, at=now, model="", kind="", status=429, error="rate_limit_exceeded"))
+        for _ in range(2000):
+            log.count(now, 429, "rate_limit_exceeded")
+        for _ in range(3):
+            log.count(now - 7, 401, "invalid_api_key")
+        log.count(now - 100, 401, "invalid_api_key")
+        while not (found := watch.summary(tmp_path, settings, since=now - 50)).turned_away.get(
+            "invalid_api_key"
+        ):
+            time.sleep(0.05)  # they are written while the gateway runs, not at its end
+    found = watch.summary(tmp_path, settings, since=now - 50)
+    assert (found.requests, found.errors) == (2005, 2004)
+    assert found.turned_away == {"rate_limit_exceeded": 2001, "invalid_api_key": 3}
+    assert found.since == int(now - 7)
+    assert len(entries(tmp_path)) == 2
+    assert watch.summary(tmp_path, settings).turned_away["invalid_api_key"] == 4
+    write(tmp_path, [], retention_days=0)
+    assert watch.summary(tmp_path, settings) == watch.Summary()
+
+
+def test_the_log_of_an_older_gateway_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    settings, _, _ = make_settings()
+    names = request_log.COLUMNS[:-1]
+    assert request_log.COLUMNS[-1] == "messages"
+    with contextlib.closing(sqlite3.connect(tmp_path / NAME)) as before:
+        before.executescript(f"BEGIN; {request_log.MIGRATIONS[0]}; PRAGMA user_version = 1; COMMIT")
+        values = [getattr(replace(ENTRY, at=time.time()), name) for name in names]
+        before.execute(
+            f"INSERT INTO requests ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})", values
+        )
+        before.commit()
+    assert watch.summary(tmp_path, settings).requests == 1
+    assert [entry.status for entry in entries(tmp_path)] == [200] and not request_log.kept_chats(tmp_path)
+    write(tmp_path, [replace(ENTRY, at=time.time(), messages="[]", completion="x")])
+    assert watch.summary(tmp_path, settings).requests == 2
+    assert [entry.messages for entry in entries(tmp_path)] == [None, "[]"]
+
+
+def test_kept_chats_are_those_that_make_a_row(tmp_path: Path) -> None:
+    said = [{"role": "system", "content": "be short"}, {"role": "user", "content": "how heavy?"}]
+    kept = replace(
+        ENTRY, at=time.time(), prompt="how heavy?", completion="310 grams", messages=json.dumps(said)
+    )
+    write(
+        tmp_path,
+        [
+            replace(kept, completion="too light"),
+            replace(kept, messages=None),
+            replace(kept, completion=""),
+            replace(kept, status=499),
+            replace(kept, blocked="completion"),
+            replace(kept, completion="x" * request_log.MOST_TEXT),  # cut off
+            kept,
+        ],
+    )
+    found = request_log.kept_chats(tmp_path)
+    assert [entry.completion for entry in found] == ["too light", "310 grams"]
+    assert [entry.id for entry in request_log.kept_chats(tmp_path, limit=1)] == [7]
+    assert [entry.id for entry in request_log.kept_chats(tmp_path, ids=[1, 3])] == [1]
+    assert row_of(found[1]) == {"messages": [*said, {"role": "assistant", "content": "310 grams"}]}
+    assert row_of(found[0], "a pound")["messages"][-1]["content"] == "a pound"
+
+
+def test_the_sums_need_no_row_of_the_table(tmp_path: Path) -> None:
+    """Their columns are in two indexes, so that kept texts are not read to count requests."""
+    settings, _, _ = make_settings()
+    write(tmp_path, [replace(ENTRY, at=time.time(), prompt="x" * 5000)])
+    asked: list[str] = []
+    with request_log.reading(tmp_path) as database:
+        assert database is not None
+        database.set_trace_callback(asked.append)
+        watch._read(database, "lamp", 0.0)
+        database.set_trace_callback(None)
+        assert len(asked) == 4
+        for statement in asked:
+            steps = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            assert any("COVERING INDEX" in step for step in steps), (statement, steps)
 
 
 def test_without_prices_there_is_no_cost(tmp_path: Path) -> None:
