@@ -58,10 +58,10 @@ class Account:
 
     def changed(self, **values: str) -> Account:
         """The same with other values; those that are empty stay. What lies inside something else that has changed
-        is no longer chosen.
+        is no longer chosen. A managed identity has one tenant, which can't be chosen.
 
         Raises:
-            AzureError: the identity is none of `IDENTITIES`.
+            AzureError: the identity is none of `IDENTITIES`, or a tenant is named for a managed identity.
         """
         given = {name: value for name, value in values.items() if value}
         if given.get("identity", "azure_cli") not in IDENTITIES:
@@ -71,6 +71,14 @@ class Account:
                 f"Use one of {', '.join(IDENTITIES)}.",
             )
         made = replace(self, **given)  # type: ignore[arg-type]
+        if made.identity == "managed_identity":
+            if "tenant" in given:
+                raise AzureError(
+                    "A managed identity takes no tenant.",
+                    "It belongs to the tenant of the machine's own subscription.",
+                    "Leave the tenant out, or sign in another way.",
+                )
+            made = replace(made, tenant="")
         for outer, inner in (
             ("subscription", "resource_group"),
             ("resource_group", "project"),
@@ -114,7 +122,10 @@ def save(account: Account) -> None:
 def of(record: dict[str, Any]) -> Account:
     """The account of a stored record; keys of other versions are passed over."""
     known = {item.name for item in fields(Account)}
-    return Account().changed(**{name: str(value) for name, value in record.items() if name in known})
+    values = {name: str(value) for name, value in record.items() if name in known}
+    if values.get("identity") == "managed_identity":  # an earlier version kept a tenant that meant nothing
+        values.pop("tenant", None)
+    return Account().changed(**values)
 
 
 def note() -> str:

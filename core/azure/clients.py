@@ -37,6 +37,7 @@ class Azure:
     def __init__(self, account: Account, prompt: sign_in.Prompt | None = None) -> None:
         self.account = account
         self._prompt = prompt
+        self._registries: dict[str, MLClient] = {}
 
     @cached_property
     def credential(self) -> TokenCredential:
@@ -67,7 +68,8 @@ class Azure:
 
     def forget(self) -> None:
         """Drop the clients and what they hold of the cloud, but not the sign-in: after an outage they start anew."""
-        for name in ("ml", "registry", "resources", "authorization", "rest", "cloud"):
+        self._registries.clear()
+        for name in ("ml", "resources", "authorization", "rest", "cloud"):
             self.__dict__.pop(name, None)
 
     def renew(self) -> None:
@@ -82,6 +84,7 @@ class Azure:
         Raises:
             AzureError: the cloud's own description can't be had.
         """
+        _quiet()  # before it is imported, which asks for an own cloud's description
         with asking("The cloud's addresses"):
             from azure.ai.ml._azure_environments import _get_cloud_details
 
@@ -116,11 +119,12 @@ class Azure:
         with asking("The project"):
             return self._ml(chosen.subscription, chosen.resource_group, chosen.project)
 
-    @cached_property
-    def registry(self) -> MLClient:
-        """azure-ai-ml for Azure's own registry of models."""
-        with asking("The model registry"):
-            return self._ml(registry_name=REGISTRY)
+    def registry(self, name: str = REGISTRY) -> MLClient:
+        """azure-ai-ml for a registry of models; Azure's own when none is named."""
+        if name not in self._registries:
+            with asking(f"The model registry {name}"):
+                self._registries[name] = self._ml(registry_name=name)
+        return self._registries[name]
 
     def in_group(self) -> MLClient:
         """azure-ai-ml for the resource group: to make hubs and projects in."""
@@ -140,6 +144,11 @@ class Azure:
             **sign_in.TIMEOUTS,
             **more,
         )
+
+    def workspace(self, group: str, name: str) -> MLClient:
+        """azure-ai-ml for a hub."""
+        with asking(f"The hub {name}"):
+            return self._ml(self.account.subscription, group, name)
 
     @property
     def service(self) -> Any:
@@ -270,8 +279,7 @@ def text(value: Any) -> str:
 def _quiet() -> None:
     """azure-ai-ml tells of every experimental class and of each step of a deployment, by loggers with a level and a
     stream of their own; what matters comes as an exception."""
-    for name in (
-        "azure",
-        *(name for name in logging.root.manager.loggerDict if name.startswith("azure.ai.ml")),
-    ):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("azure").setLevel(logging.ERROR)
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if name.startswith("azure.ai.ml") and isinstance(logger, logging.Logger) and logger.level:
+            logger.setLevel(logging.ERROR)  # only where it has one of its own: each call costs

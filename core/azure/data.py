@@ -87,7 +87,7 @@ def ensure(azure: Azure, file: RowFile, run_id: str, progress: Progress) -> Asse
     with asking(f"The data asset {name}"):
         try:
             there = azure.ml.data.get(name, version=VERSION)
-            return Asset(name, VERSION, str(there.id), _blob_path(str(there.path)), file.bytes)
+            return Asset(name, VERSION, str(there.id), blob_path(str(there.path)), file.bytes)
         except ResourceNotFoundError:
             pass
     path = f"LocalUpload/{file.sha256}/{file.path.name}"
@@ -160,7 +160,7 @@ def _asset(item: Any) -> Asset:
         str(item.name),
         str(item.version),
         str(item.id),
-        _blob_path(str(item.path)),
+        blob_path(str(item.path)),
         run=str((item.tags or {}).get(TAG, "")),
         created=made.timestamp() if made else 0.0,
     )
@@ -175,7 +175,7 @@ def download(azure: Azure, uri: str, target: Path) -> Path:
     asset = ASSET_ID.search(uri)
     with asking("The job's rows"):
         address = str(azure.ml.data.get(asset["name"], version=asset["version"]).path) if asset else uri
-        path = _blob_path(address)
+        path = blob_path(address)
         if not path:
             raise AzureError(
                 "The job's rows are not in the project's blob store.",
@@ -196,14 +196,14 @@ def delete(azure: Azure, name: str, version: str = VERSION) -> None:
     from azure.core.exceptions import ResourceNotFoundError
 
     with asking(f"The data asset {name}"):
-        path = _blob_path(str(azure.ml.data.get(name, version=version).path))
+        path = blob_path(str(azure.ml.data.get(name, version=version).path))
         if path:
             with contextlib.suppress(ResourceNotFoundError):
                 container(azure).delete_blob(path)
         azure.service.data_versions.delete(*azure.place, name, version)
 
 
-def _blob_path(uri: str) -> str:
+def blob_path(uri: str) -> str:
     """The path inside the store of an asset's address; empty for one elsewhere."""
     inside = uri.partition(f"/datastores/{STORE}/paths/")[2]
     return str(PurePosixPath(inside)) if inside else ""

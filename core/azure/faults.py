@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -28,7 +29,10 @@ NEXT_STEPS = {
     "SubscriptionNotFound": "`finetui azure account` lists them; `finetui azure login --subscription ID` chooses one.",
     "ResourceGroupNotFound": "`finetui azure check --fix` makes it, or `finetui azure login` chooses another.",
     "ServerlessModelNotAvailableInRegion": "`finetui azure models` names its regions; choose a project in one.",
+    "ServerlessOfferNotFound": "`finetui azure subscribe MODEL` takes the partner's offer in the Azure Marketplace.",
     "QuotaExceeded": "Delete what is not needed (`finetui azure endpoints`), or ask for more in the Azure portal.",
+    "CustomDomainInUse": "Choose another name: it must be the only one in the world.",
+    "FlagMustBeSetForRestore": "One of this name was deleted in the last 48 hours: choose another name.",
     "InvalidAuthenticationToken": "Sign in again: `finetui azure login`.",
     "ExpiredAuthenticationToken": "Sign in again: `finetui azure login`.",
 }
@@ -40,6 +44,9 @@ BY_STATUS = {
     429: "Wait a minute; fewer requests at once help.",
 }
 TENANT = "The tenant is likely wrong: `finetui azure login --tenant` takes its id or domain."
+NO_CLI = "Install the Azure CLI and sign in with `az login`;"
+RENEW_CLI = "`az login` renews the Azure CLI's sign-in;"
+OTHER_WAY = " `finetui azure login --identity` chooses another way."
 LATER = "Try again in a moment; https://status.azure.com tells of troubles."
 ENTRA_PASSING = ("HTTP Error: 5", "TooManyRequests", "temporarily_unavailable", "AADSTS90033")
 """In what azure-identity says when Entra itself is in trouble; it keeps no status of the answer."""
@@ -49,6 +56,8 @@ WRONG_TENANT = (
     "AADSTS90002", "AADSTS900023", "AADSTS50020", "invalid_tenant", "authority configuration"
 )  # fmt: skip
 """In what Entra says of a tenant that isn't there, or that the user isn't in."""
+CLOUD_METADATA = "ARM_CLOUD_METADATA_URL"
+NO_CLOUD = f"The cloud's own description ({CLOUD_METADATA}={{}}) can't be had."
 TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
 
@@ -130,13 +139,15 @@ def told(error: Exception, what: str) -> AzureError:
         return AzureError(
             f"{what}: this way to sign in is not available here.",
             scrubbed(str(error)),
-            "`az login` renews the Azure CLI's sign-in; `finetui azure login --identity` chooses another way.",
+            (NO_CLI if "not found on path" in str(error) else RENEW_CLI) + OTHER_WAY,
             code="credential_unavailable",
         )
     if unreachable := next((item for item in chain if _is_network(item)), None):
         return AzureError(
             f"{what}: Azure can't be reached.",
-            scrubbed(str(unreachable)),
+            NO_CLOUD.format(os.environ.get(CLOUD_METADATA, ""))
+            if _is_cloud(unreachable)
+            else scrubbed(str(unreachable)),
             "Check the network, HTTPS_PROXY and the machine's clock; what runs in Azure goes on meanwhile.",
             code="unreachable",
             transient=True,
@@ -222,8 +233,11 @@ def _skew(date: str | None) -> str:
 def _is_network(error: BaseException) -> bool:
     from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 
-    if isinstance(error, ServiceRequestError | ServiceResponseError):
-        return True
+    return isinstance(error, ServiceRequestError | ServiceResponseError) or _is_cloud(error)
+
+
+def _is_cloud(error: BaseException) -> bool:
+    """Whether azure-ai-ml could not have the description of the cloud it is to work in."""
     return type(error).__name__ == "MlException" and "Unknown cloud environment" in str(error)
 
 

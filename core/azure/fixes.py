@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from core.azure import account as accounts
+from core.azure import ai_services as services
 from core.azure.clients import Azure, finished, poll_s, text
 from core.azure.data import TAG
 from core.azure.faults import AzureError, asking
@@ -23,9 +24,9 @@ def register(azure: Azure, namespace: str) -> Iterator[str]:
     """Register a resource provider; yields its state until it is registered.
 
     Raises:
-        AzureError: it is none of those needed, Azure refuses, or it takes longer than a quarter of an hour.
+        AzureError: finetui uses nothing of it, Azure refuses, or it takes longer than a quarter of an hour.
     """
-    if namespace not in PROVIDERS:
+    if namespace not in (*PROVIDERS, services.PROVIDER):
         raise AzureError(f"{namespace} is not needed.", "", f"Those needed are {', '.join(PROVIDERS)}.")
     with asking(f"The registration of {namespace}"):
         azure.resources.providers.register(namespace)
@@ -97,8 +98,8 @@ def refuse_names(group: str | None = None, workspaces: Iterable[str] = ()) -> No
 def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterator[str]:
     """Make a hub, where there is none of the name, and a project in it, and choose the project.
 
-    Azure makes a storage account and a key vault with the hub. AI Search and connected AI services are not needed for
-    fine-tuning and are not made.
+    Azure makes a storage account and a key vault with the hub. AI Search is not needed and not made; AI services are
+    not needed for fine-tuning either, `connect_ai_services` connects them.
 
     Raises:
         AzureError: a name can't be used, what is there doesn't fit, or Azure refuses.
@@ -132,6 +133,22 @@ def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterato
     yield f"{project} is chosen"
 
 
+def connect_ai_services(azure: Azure, name: str) -> Iterator[str]:
+    """Connect an AI services account to the hub of the chosen project; what is not there is made, and its provider
+    registered first.
+
+    Raises:
+        AzureError: the name can't be used, the project has no hub, or Azure refuses.
+    """
+    services.refuse_name(name)
+    with asking("AI services"):
+        state = text(azure.resources.providers.get(services.PROVIDER).registration_state)
+    if state != "Registered":
+        yield f"{services.PROVIDER} is registered first"
+        yield from register(azure, services.PROVIDER)
+    yield from services.connect(azure, name)
+
+
 def hub_of(project: str) -> str:
     """The name of the hub that is made for a project where none is named."""
     return f"{project}-hub"
@@ -157,8 +174,18 @@ def _choose(azure: Azure, **values: str) -> accounts.Account:
     return azure.account
 
 
-def fixed(azure: Azure, action: str, name: str, hub: str, region: str) -> Iterator[str]:
+def fixed(
+    azure: Azure, action: str, name: str, hub: str, region: str, ai_services: str = ""
+) -> Iterator[str]:
     """Do what a line of the checklist offers; yields what happens.
+
+    Args:
+        azure: the account.
+        action: the line's `fix`.
+        name: of the group or the project.
+        hub: of the project.
+        region: of what is made.
+        ai_services: the AI services account to connect; with a project's making empty for none.
 
     Raises:
         AzureError: it can't be done.
@@ -173,6 +200,12 @@ def fixed(azure: Azure, action: str, name: str, hub: str, region: str) -> Iterat
         case "create_project":
             project = name or azure.account.project
             there = region or azure.account.region or region_of(azure, azure.account.resource_group)
+            if ai_services:
+                services.refuse_name(ai_services)
             yield from create_project(azure, hub or hub_of(project), project, there)
+            if ai_services:
+                yield from connect_ai_services(azure, ai_services)
+        case "connect_ai_services":
+            yield from connect_ai_services(azure, ai_services)
         case _:
             raise AzureError(f"{action!r} can't be done here.", "", "`finetui azure login` chooses.")

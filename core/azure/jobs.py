@@ -180,8 +180,12 @@ def cancel(azure: Azure, name: str) -> None:
     Raises:
         AzureError: it can't be done.
     """
-    with asking(f"The cancelling of {name}"):
-        azure.service.jobs.begin_cancel(*azure.place, name, polling=False)
+    try:
+        with asking(f"The cancelling of {name}"):
+            azure.service.jobs.begin_cancel(*azure.place, name, polling=False)
+    except AzureError as error:
+        if error.transient or not get(azure, name).ended:
+            raise
 
 
 def delete(azure: Azure, name: str) -> None:

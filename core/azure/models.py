@@ -14,6 +14,9 @@ from core.azure.faults import AzureError, asking
 from core.catalog import Entry
 
 PREFIX = f"azureml://registries/{REGISTRY}/models/"
+ID = re.compile(r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)")
+PARTNERS = {"azureml-meta": "Meta", "azureml-mistral": "Mistral AI"}
+"""Registries of models that are tuned through the Azure Marketplace only, and whose they are."""
 REGIONS_TAG = "maas-finetuning-deploy-regions"
 TASKS_TAGS = ("finetuning-tasks", "fineTuningTasks")
 CONTEXT_TAG = "textContextWindow"
@@ -42,6 +45,7 @@ class RegistryModel:
         successor: what follows it, a name of the registry's.
         defaults: the service's own settings, by its tag `model_specific_defaults`; empty where it has none.
         detailed: whether the registry was asked for more than the name.
+        partner: whose it is where it is tuned through the Azure Marketplace only; empty for Microsoft's own.
     """
 
     name: str
@@ -58,6 +62,7 @@ class RegistryModel:
     successor: str = ""
     defaults: dict[str, Any] = field(default_factory=dict)
     detailed: bool = False
+    partner: str = ""
 
     @property
     def tunable(self) -> bool:
@@ -83,11 +88,14 @@ def registry_id(model: str) -> str:
         AzureError: Azure's registry has no such model that finetui knows of.
     """
     if model.startswith("azureml://"):
-        if not model.startswith(PREFIX):
+        named = ID.match(model)
+        if named is None or named["registry"] not in (REGISTRY, *PARTNERS):
             raise AzureError(
-                f"{model} is not in the registry {REGISTRY}.", "", f"Its models are called {PREFIX}NAME."
+                f"{model} is in no registry that finetui knows.",
+                f"Those are {', '.join((REGISTRY, *PARTNERS))}.",
+                f"Models are called {PREFIX}NAME; `finetui azure models` searches them.",
             )
-        return model.partition("/versions/")[0]
+        return named[0]
     entry = catalog.get(model) or catalog.by_hub_id(model)
     if entry is not None and entry.registry_id:
         return entry.registry_id
@@ -97,6 +105,17 @@ def registry_id(model: str) -> str:
         "",
         f"Use {known}, or a registry id ({PREFIX}NAME); `finetui azure models` searches them.",
     )
+
+
+def split(name: str) -> tuple[str, str]:
+    """(registry, name) of a registry id, or of a name in Azure's own registry."""
+    found = ID.match(name)
+    return (found["registry"], found["name"]) if found else (REGISTRY, name)
+
+
+def partner_of(model: str) -> str:
+    """Whose a registry id's model is, where it is tuned through the Azure Marketplace only; empty elsewhere."""
+    return PARTNERS.get(split(model)[0], "")
 
 
 def known_of(model: str) -> RegistryModel:
@@ -109,14 +128,20 @@ def known_of(model: str) -> RegistryModel:
 
 
 def get(azure: Azure, name: str, version: str = "") -> RegistryModel:
-    """One model of the registry with its details; the newest version when none is named.
+    """One model of a registry with its details; the newest version when none is named.
+
+    Args:
+        azure: the account.
+        name: in Azure's own registry, or a registry id.
+        version: of it.
 
     Raises:
         AzureError: it can't be had, e.g. there is none.
     """
-    with asking(f"The model {name}"):
-        models = azure.registry.models
-        found = models.get(name, version=version) if version else models.get(name, label="latest")
+    registry, called = split(name)
+    with asking(f"The model {called}"):
+        models = azure.registry(registry).models
+        found = models.get(called, version=version) if version else models.get(called, label="latest")
     return _made(
         name,
         str(found.version),
@@ -126,10 +151,36 @@ def get(azure: Azure, name: str, version: str = "") -> RegistryModel:
     )
 
 
-def names(azure: Azure) -> list[str]:
-    """The names of all models in the registry, in the alphabet's order."""
+def names(azure: Azure, registry: str = REGISTRY) -> list[str]:
+    """The names of all models in a registry, in the alphabet's order."""
     with asking("The list of models"):
-        return sorted({str(item.name) for item in azure.registry.models.list()}, key=str.lower)
+        return sorted({str(item.name) for item in azure.registry(registry).models.list()}, key=str.lower)
+
+
+def partners(azure: Azure, words: str = "") -> list[RegistryModel]:
+    """The partners' models that can be tuned, and through the Azure Marketplace only, whose name has all the words.
+
+    A cloud that lacks a partner's registry has none of its models.
+
+    Raises:
+        AzureError: a registry can't be asked.
+    """
+    wanted = words.lower().split()
+    found = []
+    for registry in PARTNERS:
+        try:
+            every = names(azure, registry)
+        except AzureError as error:
+            if error.status != 404:
+                raise
+            continue
+        fitting = [name for name in every if all(word in name.lower() for word in wanted)]
+        found += [get(azure, _id(registry, name)) for name in fitting[:MOST_DETAILED]]
+    return [item for item in found if item.tunable]
+
+
+def _id(registry: str, name: str) -> str:
+    return f"azureml://registries/{registry}/models/{name}"
 
 
 def search(azure: Azure, words: str = "", region: str = "") -> list[RegistryModel]:
@@ -164,7 +215,8 @@ def _made(
     properties: dict[str, Any],
     detailed: bool = False,
 ) -> RegistryModel:
-    entry = catalog.by_registry_id(PREFIX + name)
+    registry, name = split(name)
+    entry = catalog.by_registry_id(_id(registry, name))
     facts = entry.azure if entry else None
     told = REGIONS_TAG in tags
     regions = listed(tags[REGIONS_TAG]) if told else facts.tuned_in if facts else ()
@@ -174,7 +226,7 @@ def _made(
     return RegistryModel(
         name=name,
         version=version,
-        id=PREFIX + name,
+        id=_id(registry, name),
         catalogue_id=entry.id if entry else "",
         title=entry.title if entry else name,
         tasks=_tasks({**tags, **properties}, entry),
@@ -186,6 +238,7 @@ def _made(
         successor=(follows.registry_id or "").removeprefix(PREFIX) if follows else "",
         defaults=_defaults(tags.get("model_specific_defaults")),
         detailed=detailed,
+        partner=PARTNERS.get(registry, ""),
     )
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from core.azure.clients import Azure
 from core.azure.faults import SIGN_IN_NEEDED, AzureError
+from core.azure.record import read
 from core.events import SignInNeeded, Status, Warned
 from core.work import Run
 
@@ -83,9 +84,10 @@ class Patience:
                 return answer
 
     def _may_pass(self, error: AzureError) -> bool:
-        """An hour without a network looks like a failed sign-in too; a job that may exist is worth waiting for."""
+        """An hour without a network looks like a failed sign-in too; a job that may exist is worth waiting for, all
+        the more one that is to be cancelled: until then it is paid for."""
         lost = error.code in ("credential_unavailable", "sign_in_failed")
-        return error.transient or (lost and self.job_may_exist and not self.stopping)
+        return error.transient or (lost and self.job_may_exist)
 
     def wait(self, seconds: float) -> None:
         """Wait, but see requests.
@@ -134,10 +136,11 @@ class Patience:
             while asking.is_alive():
                 self.wait(LOOK_S)
                 if self.stopping:
+                    known = read(self.run.directory)
                     raise AzureError(
                         "The job can't be cancelled: nobody is signed in.",
-                        "It goes on in Azure.",
-                        "`finetui azure cancel JOB` signs in and cancels it.",
+                        "It goes on in Azure, and is paid for.",
+                        f"`finetui azure cancel {known.job if known else 'JOB'}` signs in and cancels it.",
                         code=SIGN_IN_NEEDED,
                     )
             if not failed:

@@ -29,6 +29,8 @@ DEPLOY = (
 )
 CREATE = (f"{_IN}/write", "Microsoft.Resources/deployments/write")
 """What making a hub and a project takes."""
+CONNECT = ("Microsoft.CognitiveServices/accounts/write", f"{_IN}/connections/write")
+"""What making an AI services account and connecting it to a hub takes."""
 Grants = list[tuple[tuple[str, ...], tuple[str, ...]]]
 """(actions, actions taken back) of each role that reaches the scope."""
 

@@ -52,6 +52,7 @@ FAMILY_WORDS = frozenset(
     )
 )
 """Words that tell one model of a family from another: a meter must have those of the model, and no others."""
+REGION = re.compile(r"[a-z0-9]{2,40}")
 UNIT = re.compile(r"(?P<count>[\d.,]+)?\s*(?P<scale>[KM](?![a-z]))?\s*(?P<rest>.*)", re.IGNORECASE)
 
 
@@ -94,15 +95,20 @@ def quotes(model: str, region: str, currency: str = "USD") -> dict[Kind, Quote]:
     Never raises for a price list that can't be had: its prices are unknown then, and say why.
 
     Args:
-        model: its name in the registry.
+        model: its name in the registry, or its registry id.
         region: where the project lies.
         currency: three letters; prices in others than USD are Microsoft's reference only.
     """
     today = datetime.now(UTC).date().isoformat()
+    model = model.rpartition("/")[2]
     if not region:
         return _unknown("the project's region is not known", currency, today)
+    if not REGION.fullmatch(region):  # it goes into the list's filter
+        return _unknown(f"{region!r} is no region's name", currency, today)
     try:
         rows = _rows(model, region, currency)
+        if not rows and not _knows(region, currency):
+            return _unknown(f"the price list has no region {region!r}", currency, today)
     except AzureError as error:
         return _unknown(f"{error.what} {error.cause}", currency, today)
     return {kind: _match(kind, model, rows, currency, today) for kind in KINDS}
@@ -182,6 +188,30 @@ def _per(kind: Kind, unit: str) -> float | None:
     return count * {"K": 1e3, "M": 1e6}.get((found["scale"] or "").upper(), 1.0)
 
 
+def refuse_region(region: str) -> None:
+    """Refuse what the price list has no region of that name of.
+
+    Raises:
+        AzureError: there is none, or the list can't be had.
+    """
+    if not REGION.fullmatch(region) or not _knows(region, "USD"):
+        raise AzureError(
+            f"Azure's price list has no region {region!r}.",
+            "",
+            "Regions are named as in `eastus2`; `finetui azure models` names those that tune each model.",
+            code="region",
+        )
+
+
+def _knows(region: str, currency: str) -> bool:
+    """Whether the list has anything at all for a region.
+
+    Raises:
+        AzureError: the list can't be had.
+    """
+    return bool(_ask(_query(currency, f"armRegionName eq '{region}'"), most_pages=1))
+
+
 _kept: dict[tuple[str, str, str], tuple[float, list[dict[str, Any]]]] = {}
 
 
@@ -193,13 +223,16 @@ def _rows(model: str, region: str, currency: str) -> list[dict[str, Any]]:
     if not then or time.monotonic() - then > KEPT_S:
         quoted = family.replace("'", "''")
         named = " or ".join(f"contains({field}, '{quoted}')" for field in ("productName", "meterName"))
-        wanted = f"armRegionName eq '{region}' and ({named})"
-        rows = _ask({"api-version": VERSION, "currencyCode": f"'{currency}'", "$filter": wanted})
+        rows = _ask(_query(currency, f"armRegionName eq '{region}' and ({named})"))
         _kept[key] = (time.monotonic(), rows)
     return rows
 
 
-def _ask(query: dict[str, str]) -> list[dict[str, Any]]:
+def _query(currency: str, wanted: str) -> dict[str, str]:
+    return {"api-version": VERSION, "currencyCode": f"'{currency}'", "$filter": wanted}
+
+
+def _ask(query: dict[str, str], most_pages: int = MOST_PAGES) -> list[dict[str, Any]]:
     """Every row of a query, page by page.
 
     Raises:
@@ -211,7 +244,7 @@ def _ask(query: dict[str, str]) -> list[dict[str, Any]]:
     address: str | None = str(httpx.URL(f"{base}/api/retail/prices", params=query))
     rows: list[dict[str, Any]] = []
     with _client() as client:
-        for _ in range(MOST_PAGES):
+        for _ in range(most_pages):
             page = _page(client, str(address))
             rows += page.get("Items") or []
             address = page.get("NextPageLink")

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from core.azure import choices, data, endpoints, models
+from core.azure import ai_services, choices, data, endpoints, models
 from core.azure.clients import Azure, text
 from core.azure.faults import SIGN_IN_NEEDED, AzureError, asking
-from core.azure.permissions import CREATE, DEPLOY, LEARNING, TRAIN, Grants, grants, missing_of
+from core.azure.marketplace import SUBSCRIBED, status
+from core.azure.permissions import CONNECT, CREATE, DEPLOY, LEARNING, TRAIN, Grants, grants, missing_of
 
-State = Literal["ok", "missing", "warning", "unknown", "waiting"]
+State = Literal["ok", "missing", "warning", "unknown", "waiting", "optional"]
 NETWORK = "Microsoft.Network"
 PROVIDERS = {
     NETWORK: "Azure's networks. The serverless service asks for it although nothing is made in it.",
@@ -30,11 +31,13 @@ class Line:
     Args:
         key: its name for programs.
         title: what is looked at.
-        state: ok; missing (forbids); warning (may hinder); unknown (Azure doesn't tell); waiting (for a line above).
+        state: ok; missing (forbids); warning (may hinder); unknown (Azure doesn't tell); waiting (for a line above);
+            optional (not there, and not needed).
         found: what was found, or what is missing.
         meaning: what it is for.
         cost: what having it costs.
-        fix: what repairs it: `register NAMESPACE`, `create_group`, `create_project`, `choose`, or empty.
+        fix: what repairs it: `register NAMESPACE`, `create_group`, `create_project`, `connect_ai_services`, `choose`,
+            or empty.
         ask: whom to ask, where finetui can't.
     """
 
@@ -70,8 +73,11 @@ class _Checks:
         yield "role", "Your role", self.role
         yield "project", "Hub and project", self.project
         yield "region", "Region", self.region_line
+        if models.partner_of(self.model):
+            yield "marketplace", "Marketplace", self.marketplace
         yield "storage", "Storage", self.storage
         yield "quota", "Quota", self.quota
+        yield "ai_services", "AI services", self.services
 
     def subscription(self) -> Line:
         meaning = "It pays."
@@ -160,13 +166,34 @@ class _Checks:
             return Line(
                 "region", title, "ok", f"The project is in {self.region}; no model is asked about.", meaning
             )
-        name = models.registry_id(self.model).removeprefix(models.PREFIX)
-        found = models.get(self.azure, name)
+        try:
+            name = models.registry_id(self.model).removeprefix(models.PREFIX)
+        except AzureError as error:
+            return Line("region", title, "missing", error.what, meaning, ask=error.next_step)
+        try:
+            found = models.get(self.azure, name)
+        except AzureError as error:
+            if error.status != 404:
+                raise
+            return Line("region", title, "missing", f"Azure's registry has no model {name}.", meaning)
         against = found.why_not(self.region)
         if against:  # another project helps where there is a region that tunes it
             fix = "create_project" if found.tunable else ""
             return Line("region", title, "missing", against, meaning, HUB_COST, fix)
         return Line("region", title, "ok", f"{self.region} tunes {name}.", meaning)
+
+    def marketplace(self) -> Line:
+        title, partner = "Marketplace", models.partner_of(self.model)
+        meaning = f"{partner}'s models are tuned and served in projects that have taken its offer."
+        cost = f"Nothing by itself; {partner}'s own prices then, beside Azure's."
+        if not self.project_there:
+            return _waiting("marketplace", title, meaning, cost)
+        how = status(self.azure, self.model)
+        if how == SUBSCRIBED:
+            return Line("marketplace", title, "ok", "The project has the offer.", meaning, cost)
+        found = f"The project's subscription is {how}." if how else "The project has not taken the offer."
+        ask = f"Someone who may accept its terms: `finetui azure subscribe {self.model}` takes it."
+        return Line("marketplace", title, "missing", found, meaning, cost, ask=ask)
 
     def storage(self) -> Line:
         title, meaning = "Storage", "Rows are uploaded to the project's own storage."
@@ -191,6 +218,25 @@ class _Checks:
         count = len(endpoints.endpoints(self.azure))
         words = f"Azure tells no quota for serverless tuning. This project has {count} endpoints."
         return Line("quota", title, "unknown", words, meaning)
+
+    def services(self) -> Line:
+        key, title, cost = "ai_services", "AI services", ai_services.COST
+        meaning = (
+            "Speech, vision, content safety and more for the hub's projects in the portal. Fine-tuning needs none of "
+            "them. AI Search, which the portal offers beside them, is skipped: it bills by the hour."
+        )
+        hub = ai_services.place(self.azure) if self.project_there else None
+        if hub is None:
+            words = "They are connected to a hub: the project has none."
+            if not self.project_there:
+                words = "Not needed. They can be connected once there is a hub."
+            return Line(key, title, "optional", words, meaning, cost)
+        names = [it.rpartition("/")[2] for it in ai_services.connected(self.azure, hub)]
+        if names:
+            return Line(key, title, "ok", f"{', '.join(names)}, for the hub {hub.hub}.", meaning, cost)
+        ask = "Someone with the role Contributor: to connect them." if missing_of(CONNECT, self.held) else ""
+        words = f"Not needed: the hub {hub.hub} is connected to none."
+        return Line(key, title, "optional", words, meaning, cost, "" if ask else "connect_ai_services", ask)
 
 
 def _waiting(key: str, title: str, meaning: str, cost: str = FREE) -> Line:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from core.azure.account import Account
-from core.azure.faults import AzureError
+from core.azure.faults import CLOUD_METADATA, AzureError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,7 +26,6 @@ TIMEOUTS: dict[str, Any] = {
     "retry_backoff_max": 10,
 }
 CLI_S = 30
-CLOUD_METADATA = "ARM_CLOUD_METADATA_URL"
 NEEDED = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID")
 EITHER = ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH")
 

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from core.azure import choices, data, endpoints, jobs, prices, tuned
+from core.azure import ai_services, choices, data, endpoints, jobs, prices, tuned
 from core.azure.clients import Azure
 from core.azure.faults import AzureError
 
-Kind = Literal["endpoint", "model", "data", "job", "project", "hub"]
+Kind = Literal["endpoint", "model", "data", "job", "project", "hub", "ai_services"]
 ORDER: tuple[Kind, ...] = get_args(Kind)
 """An endpoint before the model it serves; a job after them, since it names them all."""
+IN_USE = "A hub is connected to it, and others may use it: delete it in the Azure portal."
 OTHERS_TOO = "It may hold what others have made: delete it in the Azure portal."
 STORED = "its gigabytes in the project's storage: mostly cents a month"
 
@@ -22,7 +23,7 @@ class Thing:
     """Something finetui made.
 
     Args:
-        kind: endpoint, model, data, job, project or hub.
+        kind: endpoint, model, data, job, project, hub or ai_services (an account of theirs).
         name: its name; of a model and of data with `:version`.
         run: the finetui run it belongs to, or empty.
         state: of an endpoint or a job.
@@ -116,6 +117,11 @@ def things(azure: Azure, currency: str = "USD") -> list[Thing]:
             stays=OTHERS_TOO,
         )
         for item in choices.projects(azure, ("project", "hub"))
+        if item.own
+    ]
+    found += [
+        Thing("ai_services", item.name, cost="nothing until it is used, then by the call", stays=IN_USE)
+        for item in ai_services.accounts(azure)
         if item.own
     ]
     return found

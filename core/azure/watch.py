@@ -48,8 +48,12 @@ class Watch:
         """Change the record, on the disk first."""
         self.record = write(self.run.directory, replace(self.record, **changes))  # type: ignore[arg-type]
 
-    def submit(self, order: Order) -> Job:
+    def submit(self, order: Order, prices: dict[str, float | None]) -> Job:
         """Have the job in Azure: the one of this name, sent now or earlier.
+
+        Args:
+            order: the job.
+            prices: what is known of them, by the names that `Submitted` has.
 
         Raises:
             AzureError, Left, Stopped: as `Patience.insist`.
@@ -58,7 +62,14 @@ class Watch:
         job = self.patience.insist(lambda: jobs.submit(self.azure, order))
         if not self.record.submitted:
             self.keep(submitted=True, studio=job.studio, job=job.name)
-            self.run.emit(Submitted(job=job.name))
+            self.run.emit(
+                Submitted(
+                    job=job.name,
+                    cost_usd=prices["cost_usd"],
+                    price_in_usd=prices["price_in_usd"],
+                    price_out_usd=prices["price_out_usd"],
+                )
+            )
             self._told = dict.fromkeys(self._told, -1)
         return job
 

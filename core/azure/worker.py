@@ -7,20 +7,22 @@ Requests are served one at a time. A device-code sign-in lives in this process's
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
+import base64
+import json
 from collections.abc import Generator
 from dataclasses import asdict
 from typing import Any
 
 from core import pipes
 from core.azure import account as accounts
+from core.azure import ai_services as services
 from core.azure import (
+    assets,
     choices,
     endpoints,
     fixes,
     jobs,
+    marketplace,
     models,
     plain,
     prices,
@@ -31,6 +33,7 @@ from core.azure import (
 from core.azure.attach import reconstruct
 from core.azure.clients import Azure
 from core.azure.faults import AzureError
+from core.azure.session import Session
 
 Plain = dict[str, Any]
 Stream = Generator[Any, None, Any]
@@ -40,26 +43,12 @@ class Desk:
     """The worker's state: the clients of the account in use."""
 
     def __init__(self) -> None:
-        self._azure: Azure | None = None
-        self._prompts: queue.SimpleQueue[Plain] = queue.SimpleQueue()
+        self._session = Session()
 
     @property
     def azure(self) -> Azure:
-        """The clients, made anew when another process has chosen something else."""
-        chosen = accounts.load()
-        if self._azure is None:
-            self._azure = Azure(chosen, self._prompt)
-        elif self._azure.account != chosen:
-            same = (self._azure.account.identity, self._azure.account.tenant) == (
-                chosen.identity,
-                chosen.tenant,
-            )
-            self._azure.account = chosen
-            self._azure.forget() if same else self._azure.renew()
-        return self._azure
-
-    def _prompt(self, address: str, code: str) -> None:
-        self._prompts.put({"url": address, "code": code})
+        """The clients."""
+        return self._session.azure
 
     # Account
 
@@ -73,24 +62,12 @@ class Desk:
             self.azure.signed_in()
         except AzureError as error:
             return {"signed_in": False, "code": error.code, **error.as_dict()}
-        return {"signed_in": True}
+        return {"signed_in": True, **_who(self.azure)}
 
     def sign_in(self, request: pipes.Request, identity: str = "", tenant: str = "") -> Stream:
         """Sign in, by another way if one is named; chunks are `{"url", "code"}` to show, one for each code."""
-        azure = Azure(accounts.load().changed(identity=identity, tenant=tenant), self._prompt)
-        ended: queue.SimpleQueue[str | AzureError] = queue.SimpleQueue()
-        threading.Thread(target=_sign_in, args=(azure, ended), daemon=True).start()
-        while True:
-            request.check()
-            with contextlib.suppress(queue.Empty):
-                yield self._prompts.get(timeout=0.2)
-            if not ended.empty():
-                end = ended.get()
-                if isinstance(end, AzureError):
-                    raise end
-                accounts.save(azure.account)  # only now: a sign-in that fails leaves the one that works
-                self._azure = azure
-                return {"user": end, **plain.account()}
+        yield from self._session.sign_in(request.check, identity, tenant)
+        return {**plain.account(), **_who(self.azure)}
 
     def choose(self, request: pipes.Request, **values: str) -> Plain:
         """Keep a choice: subscription, resource_group, project, region, tenant or identity."""
@@ -107,6 +84,10 @@ class Desk:
         """Projects and plain workspaces of the chosen group; its hubs instead with `hubs`."""
         kinds = ("hub",) if hubs else ("project", "default")
         return [asdict(item) for item in choices.projects(self.azure, kinds)]
+
+    def ai_services(self, request: pipes.Request) -> list[Plain]:
+        """The AI services accounts of the chosen group."""
+        return [asdict(item) for item in services.accounts(self.azure)]
 
     # Readiness
 
@@ -125,17 +106,20 @@ class Desk:
         name: str = "",
         hub: str = "",
         region: str = "",
+        ai_services: str = "",
     ) -> Stream:
         """Do what a line of the checklist offers; chunks are `{"text"}`.
 
         Args:
             request: the request.
-            action: the line's `fix`: `register NAMESPACE`, `create_group` or `create_project`.
+            action: the line's `fix`: `register NAMESPACE`, `create_group`, `create_project` or
+                `connect_ai_services`.
             name: of the group or the project.
             hub: of the project.
             region: of what is made.
+            ai_services: the AI services account to connect, or empty.
         """
-        for text in fixes.fixed(self.azure, action, name, hub, region):
+        for text in fixes.fixed(self.azure, action, name, hub, region, ai_services):
             request.check()
             yield {"text": text}
         return plain.account()
@@ -145,11 +129,31 @@ class Desk:
     def models(self, request: pipes.Request, words: str = "", region: str = "") -> list[Plain]:
         return [plain.model(item) for item in models.search(self.azure, words, region)]
 
+    def partners(self, request: pipes.Request, words: str = "") -> list[Plain]:
+        """The models that can be tuned through the Azure Marketplace only."""
+        return [plain.model(item) for item in models.partners(self.azure, words)]
+
+    def subscribe(self, request: pipes.Request, model: str) -> Plain:
+        """Take a partner's offer, by its model's registry id, and so accept its terms."""
+        return {"subscription": marketplace.subscribe(self.azure, models.registry_id(model))}
+
     def prices(self, request: pipes.Request, model: str, region: str = "", currency: str = "USD") -> Plain:
         """The quotes of a recipe's model by their kind; no sign-in is needed."""
         name = models.registry_id(model).removeprefix(models.PREFIX)
         found = prices.quotes(name, region or accounts.load().region, currency)
         return {kind: asdict(quote) for kind, quote in found.items()}
+
+    # Data
+
+    def assets(self, request: pipes.Request) -> list[Plain]:
+        """The project's data assets, each in its newest version; a recipe names one by its `ref`."""
+        return [asdict(item) for item in assets.listed(self.azure)]
+
+    def asset(self, request: pipes.Request, ref: str, task: str = "chat") -> Plain:
+        """One data asset and its rows: `rows` of them, `faults` by line; `why` they can't be had, or empty."""
+        looked = assets.look(self.azure, ref, task)
+        faults = [{"line": line, "why": why} for line, why in looked.faults]
+        return {"asset": asdict(looked.asset), "rows": looked.rows, "why": looked.why, "faults": faults}
 
     # Endpoints and tuned models
 
@@ -220,11 +224,15 @@ class Desk:
         return {"deleted": len(chosen) - failed, "failed": failed}
 
 
-def _sign_in(azure: Azure, ended: queue.SimpleQueue[str | AzureError]) -> None:
+def _who(azure: Azure) -> Plain:
+    """Whose token it is (`user`) and of which tenant (`user_tenant`), as it says itself; good for showing it."""
+    token = azure.credential.get_token(azure.scope).token
     try:
-        ended.put(azure.sign_in())
-    except AzureError as error:
-        ended.put(error)
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+    except (IndexError, ValueError):  # no service promises that its tokens can be read
+        claims = {}
+    names = (claims.get(name) for name in ("upn", "unique_name", "preferred_username", "appid"))
+    return {"user": str(next(filter(None, names), "")), "user_tenant": str(claims.get("tid") or "")}
 
 
 def handlers() -> dict[str, pipes.Handler]:

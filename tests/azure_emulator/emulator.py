@@ -6,6 +6,7 @@ The unpatched SDKs reach it by environment variables alone (`azure.environment`)
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import secrets
 import shlex
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.azure_emulator import (
+    ai_services,
     arm,
     certificates,
     cloud,
@@ -53,6 +55,7 @@ SUBJECTS = (
     contentsafety,
     prices,
     entra,
+    ai_services,
 )
 AZ = """#!{python}
 import json, ssl, sys, urllib.request
@@ -90,6 +93,7 @@ class Emulator:
     def __init__(self, directory: Path, settings: Settings) -> None:
         self.directory = directory
         self.settings = settings
+        self._settings = copy.deepcopy(settings)
         self.state = state.State(settings)
         self.faults = Faults()
         self.entra = entra.Entra(self.state)
@@ -108,6 +112,15 @@ class Emulator:
 
     def stop(self) -> None:
         self._server.stop()
+
+    def reset(self) -> None:
+        """Be as at the start, with the resource group, hub and project; nothing of what was made since is left."""
+        with self.state.lock:
+            for name, value in vars(copy.deepcopy(self._settings)).items():
+                setattr(self.settings, name, value)
+            self.faults.clear()
+            self.state.begin()
+            self.add_project()
 
     @property
     def url(self) -> str:

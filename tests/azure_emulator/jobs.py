@@ -105,6 +105,7 @@ class Job:
     def _train(self, done: float, length: float, settings: Settings) -> None:
         """Steps with falling losses. The metrics' names and values are invented; no document lists them."""
         steps = settings.training_steps
+        measured = "validationData" in self.properties.get("fineTuningDetails", {})
         logged = sum(metric.key == "train_loss" for metric in self.metrics)
         for step in range(logged + 1, int(done * steps + 1e-9) + 1):
             at = int((self.entered + length * step / steps) * 1000)
@@ -113,7 +114,7 @@ class Job:
             self.metrics.append(Metric("train_loss", loss, step, at))
             self.metrics.append(Metric("learning_rate", rate, step, at))
             self._say(f"step {step}/{steps} loss {loss}")
-            if step % settings.evaluate_every == 0 or step == steps:
+            if measured and (step % settings.evaluate_every == 0 or step == steps):
                 self.metrics.append(Metric("eval_loss", round(loss + 0.1, 4), step, at))
 
 

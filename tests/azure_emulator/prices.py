@@ -32,8 +32,11 @@ def routes(table: Table) -> None:
 
 
 def all_rows() -> list[Row]:
-    """One row a model, meter and region."""
+    """One row a model, meter and region; and one that has nothing to do with models in each region there is."""
     return [
+        {**_row("Hot LRS", region, "Data Stored", "1 GB/Month", 0.02), "productName": "Blob Storage"}
+        for region in arm.REGIONS
+    ] + [
         _row(model.name, region, meter, unit, amount * (4 if model.name == "Phi-4" else 1))
         for model in LIVE
         if model.regions
@@ -50,7 +53,7 @@ def _row(model: str, region: str, meter: str, unit: str, amount: float) -> Row:
         "retailPrice": amount,
         "unitPrice": amount,
         "armRegionName": region,
-        "location": "US " + arm.REGIONS[region].replace(" US", ""),
+        "location": arm.REGIONS[region],
         "effectiveStartDate": "2026-01-01T00:00:00Z",
         "meterId": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{name}/{region}")),
         "meterName": name,

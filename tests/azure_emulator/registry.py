@@ -1,4 +1,4 @@
-"""The `azureml` registry: the Phi models that can be tuned, and those that are retired."""
+"""The `azureml` registry, with the Phi models that can be tuned and those that are retired; and a partner's."""
 
 from __future__ import annotations
 
@@ -48,9 +48,18 @@ RETIRED = tuple(
 )
 
 
+PARTNERS = (
+    BaseModel("Meta-Llama-3.1-8B-Instruct", ("4",), 131072, "8B parameters.", regions=("westus3",)),
+    BaseModel("Llama-Guard-3-8B", ("2",), 131072, "Classifies what is harmful.", tasks=(), regions=()),
+)
+
+
 def all_models() -> dict[str, dict[str, BaseModel]]:
     """Registries by name, their models by name."""
-    return {"azureml": {model.name: model for model in (*LIVE, *RETIRED)}}
+    return {
+        "azureml": {model.name: model for model in (*LIVE, *RETIRED)},
+        "azureml-meta": {model.name: model for model in PARTNERS},
+    }
 
 
 def routes(table: Table) -> None:

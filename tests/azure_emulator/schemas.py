@@ -34,6 +34,7 @@ CHECKED = (
     "workspaces/data/versions",
     "workspaces/models",
     "workspaces/models/versions",
+    "workspaces/connections",
 )
 _made: dict[tuple[str, str, str], Any] = {}
 _making = threading.Lock()

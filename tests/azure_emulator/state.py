@@ -80,6 +80,8 @@ class Settings:
     """Sas, AccountKey or None."""
     endpoint_names_taken: set[str] = field(default_factory=set)
     """Endpoint names somebody else holds in the region."""
+    subdomains_taken: set[str] = field(default_factory=set)
+    """Names of AI services accounts that somebody else holds in the world."""
     endpoint_quota: int = 300
     """Endpoints a subscription may have in a region."""
     reply: str | None = None
@@ -127,6 +129,7 @@ class Workspace:
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     endpoints: dict[str, Any] = field(default_factory=dict)
     marketplace: dict[str, Any] = field(default_factory=dict)
+    connections: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def arm_id(self) -> str:
@@ -158,6 +161,12 @@ class State:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lock = threading.RLock()
+        self.schema_errors: list[str] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Know one subscription with its roles and providers, and remember nothing."""
+        self.schema_errors.clear()
         self.subscriptions = {SUBSCRIPTION: Subscription(SUBSCRIPTION, "Loopback subscription", TENANT)}
         self.tenants = {TENANT: "Loopback"}
         self.clients = {CLIENT: (SECRET, CLIENT_OBJECT)}
@@ -165,10 +174,10 @@ class State:
         self.groups: dict[tuple[str, str], dict[str, Any]] = {}
         self.providers: dict[tuple[str, str], tuple[str, float]] = {}
         self.workspaces: dict[tuple[str, str, str], Workspace] = {}
+        self.ai_services: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, Operation] = {}
         self.deployments: dict[str, dict[str, Any]] = {}
         self.requests: list[tuple[str, str, int, Any]] = []
-        self.schema_errors: list[str] = []
         for namespace in PROVIDERS:
             self.set_provider(SUBSCRIPTION, namespace, "Registered")
 

@@ -54,6 +54,7 @@ def seen(azure: Emulator) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_getting_ready(seen: dict[str, Any]) -> None:
     assert seen["network before"] == "NotRegistered"
     assert seen["group exists"] is True
@@ -64,6 +65,7 @@ def test_getting_ready(seen: dict[str, Any]) -> None:
     assert seen["workspaces"] == ["finetui-hub", "finetui-project", "new-hub", "new-project"]
 
 
+@pytest.mark.slow
 def test_registry(seen: dict[str, Any]) -> None:
     assert seen["base model"] == f"{BASE}/versions/1"
     assert set(seen["regions"]) == {
@@ -78,6 +80,7 @@ def test_registry(seen: dict[str, Any]) -> None:
     assert not [name for name in seen["registry models"] if name.startswith("Phi-3")]
 
 
+@pytest.mark.slow
 def test_data_is_in_azurite_once(azure: Emulator, seen: dict[str, Any]) -> None:
     assert azure.blobs is not None
     content = azure.blobs.content(azure.project.container)
@@ -89,6 +92,7 @@ def test_data_is_in_azurite_once(azure: Emulator, seen: dict[str, Any]) -> None:
     assert len(content[path].splitlines()) == 20
 
 
+@pytest.mark.slow
 def test_job(azure: Emulator, seen: dict[str, Any]) -> None:
     assert seen["job names"] == ["ft-1", "ft-1"]
     assert azure.state.jobs["ft-1"].puts == 2
@@ -101,6 +105,7 @@ def test_job(azure: Emulator, seen: dict[str, Any]) -> None:
     assert seen["losses"] == sorted(seen["losses"], reverse=True)
 
 
+@pytest.mark.slow
 def test_model_and_endpoint(seen: dict[str, Any]) -> None:
     assert seen["model properties"] == {
         "baseModelId": BASE,
@@ -119,10 +124,12 @@ def test_model_and_endpoint(seen: dict[str, Any]) -> None:
     assert seen["marketplace"] == "subscribed"
 
 
+@pytest.mark.slow
 def test_a_retired_model_is_refused(seen: dict[str, Any]) -> None:
     assert seen["retired"] == [400, "UserError"]
 
 
+@pytest.mark.slow
 def test_every_body_fits_its_type(azure: Emulator, seen: dict[str, Any]) -> None:
     if not azure.schemas.checking:
         pytest.skip("the ARM types are not at hand: FINETUI_ARM_TYPES names no folder with arm_schema.py")

@@ -1,11 +1,11 @@
 """The loopback Azure for these tests, one for the session: azure-ai-ml reads the cloud once, when it is imported.
 
-Each test has a project of its own in it, and a home of its own that names it.
+Each test has it as it was at its start, so that their order means nothing, and a home of its own that names its
+project.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from core.recipe import Recipe, build
 from core.runs.directory import RunDirectory
 from tests.azure_emulator import azurite, emulator
 from tests.azure_emulator.emulator import Emulator
-from tests.azure_emulator.state import Settings, Workspace
+from tests.azure_emulator.state import Settings
 
 ROWS = [
     {
@@ -30,7 +30,6 @@ ROWS = [
     }
     for n in range(12)
 ]
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -38,31 +37,23 @@ def loopback() -> Iterator[Emulator]:
     """A loopback Azure with Azurite."""
     if azurite.missing():
         pytest.skip(azurite.missing())
-    with emulator.running() as azure:
+    with emulator.running(settings=Settings(seconds_per_status=0.05, running_seconds=0.3)) as azure:
         yield azure
 
 
 @pytest.fixture(autouse=True)
-def azure(loopback: Emulator, home: Path, monkeypatch: pytest.MonkeyPatch) -> Emulator:
-    """The loopback Azure as it was at its start, this process led to it, a fresh project chosen."""
+def azure(loopback: Emulator, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """The loopback Azure as it was at its start, this process led to it, its project chosen."""
     for name, value in {
         **loopback.environment,
         **loopback.service_principal,
-        "FINETUI_AZURE_POLL_S": "0.2",
+        "FINETUI_AZURE_POLL_S": "0.1",
     }.items():
         monkeypatch.setenv(name, value)
-    loopback.faults.clear()
-    fresh = Settings()
-    for name, value in vars(fresh).items():
-        setattr(loopback.settings, name, value)
-    loopback.state.requests.clear()
-    project = Workspace(
-        loopback.subscription, loopback.resource_group, f"project-{next(NUMBERS)}", "Project", loopback.region,
-        hub=loopback.project.hub,
-    )  # fmt: skip
-    loopback.add_workspace(project)
-    save(account_in(loopback, project.name))
-    return loopback
+    loopback.reset()
+    save(account_in(loopback, loopback.workspace))
+    yield loopback
+    assert loopback.schema_errors == []
 
 
 def account_in(azure: Emulator, project: str) -> Account:

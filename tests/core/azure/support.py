@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from core.azure.record import Record, read
 from core.events import Event
 from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
+from tests.azure_emulator import models
 from tests.azure_emulator.emulator import Emulator
+from tests.azure_emulator.jobs import Job
 
 E = TypeVar("E", bound=Event)
 PATIENCE_S = 60.0
@@ -48,12 +52,42 @@ def jobs_of(azure: Emulator, run: RunDirectory) -> list[str]:
         return list(workspace.jobs)
 
 
+def register_model(azure: Emulator) -> tuple[str, str]:
+    """Name and version of a tuned model in the project, as a job of nobody's has registered it."""
+    tuning = {"model": {"uri": "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"}}
+    made = {"fineTuningDetails": tuning, "outputs": {"registered_model": {"assetName": "tone"}}}
+    with azure.state.lock:
+        models.register(azure.state, azure.project, Job("job-1", made, "", 0.0, "Completed", {}))
+    return "tone", "1"
+
+
 def started(run: RunDirectory) -> subprocess.Popen[bytes]:
     """A worker of a run, in a process of its own; its words go to worker.log."""
     command = [sys.executable, "-P", "-m", "core.runs.worker", str(run.path)]
     log = os.open(run.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(log, "ab") as file:
         return subprocess.Popen(command, stdout=file, stderr=file, env=dict(os.environ))
+
+
+@contextlib.contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """Do something in a thread while a worker works in this process; what goes wrong there fails here."""
+    failed: list[BaseException] = []
+
+    def acting() -> None:
+        try:
+            act()
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            failed.append(error)
+
+    thread = threading.Thread(target=acting, name="meanwhile")
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+        if failed:
+            raise failed[0]
 
 
 def until(what: Callable[[], object]) -> None:

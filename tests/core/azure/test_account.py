@@ -89,6 +89,10 @@ def test_an_azure_cli_without_a_sign_in_says_how_to_get_one(
         Azure(replace(clients.account, identity="azure_cli", tenant="")).signed_in()
     assert "az login" in refused.value.next_step
     assert not refused.value.transient
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(AzureError) as refused:
+        Azure(replace(clients.account, identity="azure_cli", tenant="")).signed_in()
+    assert "Install the Azure CLI" in refused.value.next_step
 
 
 def test_an_incomplete_service_principal_names_what_is_missing(

@@ -16,10 +16,16 @@ from core.azure.faults import AzureError
 from core.runs import worker
 from core.runs.directory import RunDirectory
 from tests.azure_emulator.emulator import Emulator
-from tests.azure_emulator.state import AI_DEVELOPER, CONTRIBUTOR, READER
-from tests.core.azure.support import events, record
+from tests.azure_emulator.state import AI_DEVELOPER, READER, Workspace
+from tests.core.azure.support import events, record, register_model
 
 Names = Callable[[], str]
+
+
+@pytest.fixture
+def model(azure: Emulator) -> tuple[str, str]:
+    """Name and version of a tuned model, as a job of nobody's has registered it."""
+    return register_model(azure)
 
 
 @pytest.fixture
@@ -31,9 +37,9 @@ def finished(new_run: Callable[..., RunDirectory], azure: Emulator) -> RunDirect
     return run
 
 
-@pytest.fixture
-def model(finished: RunDirectory) -> tuple[str, str]:
-    name, _, version = record(finished).registered.partition(":")
+def made_by(run: RunDirectory) -> tuple[str, str]:
+    """Name and version of a run's model."""
+    name, _, version = record(run).registered.partition(":")
     return name, version
 
 
@@ -146,14 +152,11 @@ def test_a_role_that_is_too_small_is_refused_before(
     azure: Emulator, clients: Azure, model: tuple[str, str]
 ) -> None:
     azure.state.set_role(READER)
-    try:
-        with pytest.raises(AzureError, match="may not make endpoints") as refused:
-            list(endpoints.deploy(clients, "elsewhere", *model, content_safety=True))
-        assert "serverlessEndpoints/write" in refused.value.cause
-        azure.state.set_role(AI_DEVELOPER)
-        deploy(clients, model)
-    finally:
-        azure.state.set_role(CONTRIBUTOR)
+    with pytest.raises(AzureError, match="may not make endpoints") as refused:
+        list(endpoints.deploy(clients, "elsewhere", *model, content_safety=True))
+    assert "serverlessEndpoints/write" in refused.value.cause
+    azure.state.set_role(AI_DEVELOPER)
+    deploy(clients, model)
 
 
 def test_an_endpoint_that_azure_fails_to_make_says_so(
@@ -208,9 +211,9 @@ def test_all_endpoints_are_listed_with_their_price_and_the_idle_marked(
 
 
 def test_a_sweep_finds_everything_and_deletes_it_in_order(
-    azure: Emulator, clients: Azure, finished: RunDirectory, model: tuple[str, str]
+    azure: Emulator, clients: Azure, finished: RunDirectory
 ) -> None:
-    name = deploy(clients, model, run=finished.id)
+    name = deploy(clients, made_by(finished), run=finished.id)
     found = sweep.things(clients)
     assert [item.kind for item in found] == ["endpoint", "model", "data", "data", "job"]
     assert {item.run for item in found} == {finished.id}
@@ -225,9 +228,9 @@ def test_a_sweep_finds_everything_and_deletes_it_in_order(
 
 
 def test_what_could_not_be_deleted_keeps_the_job_that_names_it(
-    azure: Emulator, clients: Azure, model: tuple[str, str]
+    azure: Emulator, clients: Azure, finished: RunDirectory
 ) -> None:
-    deploy(clients, model)
+    deploy(clients, made_by(finished), run=finished.id)
     azure.faults.add("DELETE serverlessEndpoints", kind="forbidden", times=10)
     errors = {item.kind: error for item, error in sweep.delete(clients, sweep.things(clients))}
     assert errors["endpoint"] is not None
@@ -237,7 +240,19 @@ def test_what_could_not_be_deleted_keeps_the_job_that_names_it(
     assert {item.kind for item in sweep.things(clients)} >= {"endpoint", "model"}
 
 
+def test_what_others_may_have_filled_stays_and_says_why(azure: Emulator, clients: Azure) -> None:
+    where = (azure.subscription, azure.resource_group, "made-here", "Project", azure.region)
+    azure.add_workspace(Workspace(*where, hub=azure.project.hub, tags={"finetui": "-"}))
+    [thing] = sweep.things(clients)
+    assert (thing.kind, thing.name) == ("project", "made-here")
+    [(_, error)] = sweep.delete(clients, [thing])
+    assert error is not None
+    assert "portal" in error.cause
+    assert azure.state.workspace("made-here") is not None
+
+
 def test_a_running_job_is_not_swept(azure: Emulator, clients: Azure, finished: RunDirectory) -> None:
+    azure.settings.hold_jobs_at = "Running"
     azure.state.jobs[record(finished).job].status = "Running"
     job = next(item for item in sweep.things(clients) if item.kind == "job")
     assert "finetui azure cancel" in job.stays
@@ -249,8 +264,8 @@ def test_a_running_job_is_not_swept(azure: Emulator, clients: Azure, finished: R
     assert not any(item.stays for item in sweep.things(clients))
 
 
-def test_no_key_is_written_anywhere(clients: Azure, model: tuple[str, str], finished: RunDirectory) -> None:
-    name = deploy(clients, model)
+def test_no_key_is_written_anywhere(clients: Azure, finished: RunDirectory) -> None:
+    name = deploy(clients, made_by(finished))
     _, key = endpoints.connection(name)
     assert events(finished)
     for path in paths.data_dir().rglob("*"):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
-from core.azure import jobs
+from core.azure import choices, jobs, sign_in
 from core.azure.clients import Azure
 from core.azure.faults import AzureError, scrubbed
 from tests.azure_emulator.emulator import Emulator
@@ -14,7 +18,14 @@ KINDS = [
     ("server_error", "InternalServerError", 500, True, "status.azure.com"),
     ("forbidden", "AuthorizationFailed", 403, False, "Azure AI Developer"),
     ("expired_token", "ExpiredAuthenticationToken", 401, False, "finetui azure login"),
-    ("unregistered", "MissingSubscriptionRegistration", 409, False, "finetui azure check --fix"),
+    pytest.param(  # azure-ai-ml registers it itself first, and looks every ten seconds
+        "unregistered",
+        "MissingSubscriptionRegistration",
+        409,
+        False,
+        "finetui azure check --fix",
+        marks=pytest.mark.slow,
+    ),  # fmt: skip
     ("wrong_region", "ServerlessModelNotAvailableInRegion", 400, False, "finetui azure models"),
     ("throttled", "TooManyRequests", 429, True, "Wait"),
 ]
@@ -41,6 +52,20 @@ def test_a_connection_that_is_cut_passes(azure: Emulator, clients: Azure) -> Non
     with pytest.raises(AzureError, match="can't be reached") as refused:
         jobs.find(clients, "any")
     assert refused.value.transient
+
+
+def test_no_call_waits_for_ever(azure: Emulator, clients: Azure, monkeypatch: pytest.MonkeyPatch) -> None:
+    clients.signed_in()
+    for name, value in {"read_timeout": 0.3, "retry_total": 0, "retry_read": 0}.items():
+        monkeypatch.setitem(sign_in.TIMEOUTS, name, value)
+    for ask in (lambda: jobs.find(clients, "any"), lambda: choices.groups(clients)):
+        clients.forget()
+        azure.faults.add("GET jobs", kind="slow", seconds=3)
+        azure.faults.add("GET resourcegroups", kind="slow", seconds=3)
+        with pytest.raises(AzureError, match="can't be reached") as refused:
+            ask()
+        assert refused.value.transient
+        azure.faults.clear()
 
 
 def test_a_clock_that_is_wrong_is_named(azure: Emulator, clients: Azure) -> None:
@@ -74,6 +99,32 @@ def test_secrets_in_texts_of_others_are_left_out() -> None:
     assert told.startswith("PUT https://x.blob.core.windows.net/c/f?")
     assert "\n" not in told
     assert len(scrubbed("x" * 5000)) == 600
+
+
+def test_a_cloud_whose_description_can_not_be_had_is_told_in_a_sentence(azure: Emulator) -> None:
+    """In a process of its own: azure-ai-ml reads the cloud when it is imported, and warns by a paragraph."""
+    script = (
+        "from core.azure.account import load; from core.azure.clients import Azure\n"
+        "from core.errors import FinetuiError\n"
+        "try: Azure(load()).signed_in()\n"
+        "except FinetuiError as error: print(error)"
+    )
+    lost = {"ARM_CLOUD_METADATA_URL": "https://127.0.0.1:1/metadata", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        env={**os.environ, **lost},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert "Azure can't be reached" in done.stdout
+    assert (
+        "Cause: The cloud's own description (ARM_CLOUD_METADATA_URL=https://127.0.0.1:1/metadata)"
+        in done.stdout
+    )
+    assert "Next: Check the network" in done.stdout
 
 
 def test_missing_certificates_are_waited_for(clients: Azure, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ def finished_once(run: RunDirectory, azure: Emulator) -> None:
     assert [item.step for item in of(run, Step)] == list(range(1, 21))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", ["CONNECT blob", "PUT data", "GET jobs"], ids=["upload", "asset", "submit"]
 )
@@ -58,6 +59,7 @@ def test_killed_while_the_job_is_made(new_run: NewRun, azure: Emulator) -> None:
     finished_once(run, azure)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [Submitted, Step])
 def test_killed_while_the_job_goes_on(new_run: NewRun, azure: Emulator, kind: type[Event]) -> None:
     azure.settings.hold_jobs_at = "Running"
@@ -66,6 +68,7 @@ def test_killed_while_the_job_goes_on(new_run: NewRun, azure: Emulator, kind: ty
     finished_once(run, azure)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(new_run: NewRun, azure: Emulator) -> None:
     azure.settings.hold_jobs_at = "Running"
     run = new_run()

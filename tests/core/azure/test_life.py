@@ -26,7 +26,8 @@ from core.events import (
 from core.runs import control, worker
 from core.runs.directory import RunDirectory
 from tests.azure_emulator.emulator import Emulator
-from tests.core.azure.support import events, jobs_of, of, record, started, until
+from tests.azure_emulator.jobs import LIFE
+from tests.core.azure.support import events, jobs_of, meanwhile, of, record, started, until
 
 NewRun = Callable[..., RunDirectory]
 
@@ -38,6 +39,7 @@ def test_a_run_is_uploaded_submitted_watched_and_registered(new_run: NewRun, azu
     assert [(item.name, item.bytes > 0) for item in of(run, Uploaded)] == [
         ("train.jsonl", True), ("validation.jsonl", True)
     ]  # fmt: skip
+    assert any(item.text == "uploading" and item.done == item.total > 0 for item in of(run, Status))
     assert [item.job for item in of(run, Submitted)] == [known.job] == jobs_of(azure, run)
     assert known.job.startswith(f"finetui-{run.id}-")
     assert [item.step for item in of(run, Step)] == list(range(1, 21))
@@ -48,6 +50,40 @@ def test_a_run_is_uploaded_submitted_watched_and_registered(new_run: NewRun, azu
     assert end.model == f"azureml:{known.registered}" == f"azureml:{known.output}:1"
     assert end.loss == of(run, Evaluated)[-1].loss
     assert azure.schema_errors == []
+
+
+def test_every_status_of_a_job_is_told(new_run: NewRun, azure: Emulator) -> None:
+    azure.settings.training_steps = 2
+    azure.settings.hold_jobs_at = "NotStarted"
+    run = new_run()
+    words = [jobs.IN_WORDS[status] for status in (*LIFE, "Completed")]
+
+    def let_go_one_by_one() -> None:
+        for status, word in zip(LIFE, words[:-1], strict=True):
+            azure.settings.hold_jobs_at = status
+            until(lambda word=word: any(item.text == word for item in of(run, Status)))
+        azure.settings.hold_jobs_at = None
+
+    with meanwhile(let_go_one_by_one):
+        assert worker.run(run.path) == 0
+    assert [item.text for item in of(run, Status) if item.text in words] == words
+
+
+@pytest.mark.slow
+def test_two_of_one_account_at_once_have_a_job_each_and_the_rows_once(
+    new_run: NewRun, azure: Emulator
+) -> None:
+    one, two = new_run("one"), new_run("two")
+    process = started(one)
+    try:
+        assert worker.run(two.path) == 0
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert sorted(jobs_of(azure, one)) == sorted([record(one).job, record(two).job])
+    assert record(one).training == record(two).training
+    assert len(azure.project.data) == 2
 
 
 def test_the_job_holds_what_the_recipe_says_and_nothing_more(new_run: NewRun, azure: Emulator) -> None:
@@ -72,6 +108,7 @@ def test_without_validation_rows_and_settings_the_service_has_its_own_way(
     body = next(body for method, path, _, body in azure.requests if method == "PUT" and "/jobs/" in path)
     assert "validationData" not in body["properties"]["fineTuningDetails"]
     assert not body["properties"]["fineTuningDetails"].get("hyperParameters")
+    assert of(run, Evaluated) == []
     assert record(run).validation_rows == 0
     assert record(run).rows == 12
 
@@ -115,32 +152,68 @@ def test_a_failed_job_tells_why_and_a_resumed_run_sends_another(new_run: NewRun,
 def test_a_stop_cancels_the_job(new_run: NewRun, azure: Emulator) -> None:
     azure.settings.hold_jobs_at = "Running"
     run = new_run()
-    process = started(run)
-    try:
+
+    def stop() -> None:
         until(lambda: of(run, Step))
         control.send(run.control_dir, "stop")
         until(lambda: any("asked Azure to cancel" in item.text for item in of(run, Status)))
         azure.settings.hold_jobs_at = None
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
+
+    with meanwhile(stop):
+        assert worker.run(run.path) == 0
     assert isinstance(events(run)[-1], Stopped)
     assert azure.state.jobs[record(run).job].status == "Canceled"
+
+
+def test_a_stop_while_the_azure_cli_fails_is_carried_out_when_it_works_again(
+    new_run: NewRun, azure: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in azure.service_principal:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", str(azure.cli_path), prepend=":")
+    save(replace(load(), identity="azure_cli", tenant=""))
+    azure.settings.hold_jobs_at = "Running"
+    run = new_run()
+
+    def stop_signed_out() -> None:
+        until(lambda: of(run, Step))
+        azure.settings.cli_signed_in = False
+        azure.faults.add("GET jobs", kind="expired_token", times=1)  # so that a new token is asked for
+        until(lambda: of(run, Warned))
+        control.send(run.control_dir, "stop")
+        until(lambda: not list(run.control_dir.glob("*")))
+        azure.settings.cli_signed_in = True
+        until(lambda: any("asked Azure to cancel" in item.text for item in of(run, Status)))
+        azure.settings.hold_jobs_at = None
+
+    with meanwhile(stop_signed_out):
+        assert worker.run(run.path) == 0
+    assert "az login" in of(run, Warned)[0].next_step
+    assert isinstance(events(run)[-1], Stopped)
+    assert azure.state.jobs[record(run).job].status == "Canceled"
+
+
+def test_a_job_that_ends_before_its_cancel_arrives_is_no_error(
+    new_run: NewRun, azure: Emulator, clients: Azure
+) -> None:
+    azure.settings.training_steps = 2
+    run = new_run()
+    assert worker.run(run.path) == 0
+    jobs.cancel(clients, record(run).job)
+    assert jobs.get(clients, record(run).job).status == "Completed"
 
 
 def test_a_job_cancelled_elsewhere_is_told_so(new_run: NewRun, azure: Emulator, clients: Azure) -> None:
     azure.settings.hold_jobs_at = "Running"
     run = new_run()
-    process = started(run)
-    try:
+
+    def cancel() -> None:
         until(lambda: of(run, Step))
         jobs.cancel(clients, record(run).job)
         azure.settings.hold_jobs_at = None
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
+
+    with meanwhile(cancel):
+        assert worker.run(run.path) == 0
     assert any("cancelled in Azure, not here" in item.text for item in of(run, Warned))
     assert isinstance(events(run)[-1], Stopped)
 
@@ -165,6 +238,7 @@ def test_without_a_project_nothing_is_begun(new_run: NewRun, azure: Emulator) ->
     assert record(run).account == chosen
 
 
+@pytest.mark.slow
 def test_a_process_told_to_end_leaves_the_job_and_comes_back_to_it(new_run: NewRun, azure: Emulator) -> None:
     azure.settings.hold_jobs_at = "Running"
     run = new_run()
@@ -213,17 +287,16 @@ def test_trouble_that_passes_is_waited_for(new_run: NewRun, azure: Emulator, tar
 def test_a_network_that_is_gone_while_the_job_runs_is_waited_for(new_run: NewRun, azure: Emulator) -> None:
     azure.settings.hold_jobs_at = "Running"
     run = new_run()
-    process = started(run)
-    try:
+
+    def lose_and_restore() -> None:
         until(lambda: of(run, Step))
         azure.faults.add("* *", kind="network_gone", seconds=3600)
         until(lambda: of(run, Warned))
         azure.settings.hold_jobs_at = None
         azure.faults.restore_network()
-        assert process.wait(120) == 0
-    finally:
-        process.kill()
-        process.wait()
+
+    with meanwhile(lose_and_restore):
+        assert worker.run(run.path) == 0
     assert "can't be reached" in of(run, Warned)[0].text
     assert [item.step for item in of(run, Step)] == list(range(1, 21))
     assert jobs_of(azure, run) == [record(run).job]
@@ -267,8 +340,8 @@ def test_a_device_code_is_shown_and_the_job_goes_on_when_the_sign_in_ends(
     save(replace(load(), identity="device_code"))
     azure.settings.hold_jobs_at = "Running"
     run = new_run()
-    process = started(run)
-    try:
+
+    def sign_in_twice() -> None:
         until(lambda: of(run, SignInNeeded))
         shown = of(run, SignInNeeded)[0]
         assert shown.url
@@ -280,9 +353,32 @@ def test_a_device_code_is_shown_and_the_job_goes_on_when_the_sign_in_ends(
         until(lambda: len(of(run, SignInNeeded)) > 1)
         azure.settings.hold_jobs_at = None
         azure.entra.approve(of(run, SignInNeeded)[-1].code)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
+
+    with meanwhile(sign_in_twice):
+        assert worker.run(run.path) == 0
     assert isinstance(events(run)[-1], Finished)
     assert jobs_of(azure, run) == [record(run).job]
+
+
+def test_a_stop_while_nobody_is_signed_in_names_the_command_that_cancels(
+    new_run: NewRun, azure: Emulator
+) -> None:
+    save(replace(load(), identity="device_code"))
+    azure.settings.hold_jobs_at = "Running"
+    run = new_run()
+
+    def lose_the_sign_in_and_stop() -> None:
+        until(lambda: of(run, SignInNeeded))
+        azure.entra.approve(of(run, SignInNeeded)[0].code)
+        until(lambda: of(run, Step))
+        azure.faults.add("GET jobs", kind="expired_token", times=1)
+        azure.entra.revoke()
+        until(lambda: len(of(run, SignInNeeded)) > 1)
+        control.send(run.control_dir, "stop")
+
+    with meanwhile(lose_the_sign_in_and_stop):
+        assert worker.run(run.path) == 2
+    failed = of(run, Failed)[-1]
+    assert "nobody is signed in" in failed.what
+    assert f"finetui azure cancel {record(run).job}`" in failed.next_step
+    assert azure.state.jobs[record(run).job].status == "Running"

@@ -11,19 +11,9 @@ from core.azure.faults import AzureError
 from core.azure.permissions import CREATE, TRAIN, allowed, missing_of
 from core.azure.readiness import Line, checklist
 from tests.azure_emulator.emulator import Emulator
-from tests.azure_emulator.state import AI_DEVELOPER, CONTRIBUTOR, READER
+from tests.azure_emulator.state import AI_DEVELOPER, READER
 
 LEARNING = "Microsoft.MachineLearningServices"
-
-
-@pytest.fixture(autouse=True)
-def as_before(azure: Emulator) -> object:
-    """Subscription, providers and roles are put back."""
-    yield
-    azure.state.subscriptions[azure.subscription].state = "Enabled"
-    azure.state.set_role(CONTRIBUTOR)
-    for namespace in ("Microsoft.Network", LEARNING):
-        azure.state.set_provider(azure.subscription, namespace, "Registered")
 
 
 def lines(clients: Azure, model: str = "phi-4-mini-instruct") -> dict[str, Line]:
@@ -32,12 +22,13 @@ def lines(clients: Azure, model: str = "phi-4-mini-instruct") -> dict[str, Line]
 
 def test_a_ready_account_has_nothing_missing(clients: Azure) -> None:
     found = lines(clients)
-    assert {line.state for key, line in found.items() if key != "quota"} == {"ok"}
+    assert {line.state for key, line in found.items() if key not in ("quota", "ai_services")} == {"ok"}
     assert found["quota"].state == "unknown"  # Azure doesn't tell, and that is said
+    assert found["ai_services"].state == "optional"
     assert all(line.meaning and line.cost for line in found.values())
     assert list(found) == [
         "subscription", "provider Microsoft.Network", f"provider {LEARNING}", "group", "role", "project", "region",
-        "storage", "quota",
+        "storage", "quota", "ai_services",
     ]  # fmt: skip
 
 
@@ -93,15 +84,14 @@ def test_from_nothing_to_a_project(azure: Emulator, clients: Azure) -> None:
     said = list(fixes.fixed(clients, "create_project", "made-project", "made-hub", "westus3"))
     assert "made-project" in said[-1]
     ready = lines(clients)
-    assert {line.state for key, line in ready.items() if key != "quota"} == {"ok"}
+    assert {line.state for key, line in ready.items() if key not in ("quota", "ai_services")} == {"ok"}
     chosen = account.load()
     assert (chosen.resource_group, chosen.project, chosen.region) == ("made-here", "made-project", "westus3")
     assert [(item.name, item.hub, item.own) for item in choices.projects(clients)] == [
         ("made-project", "made-hub", True)
     ]
-    list(
-        fixes.fixed(clients, "create_project", "made-project", "made-hub", "westus3")
-    )  # a second time is no harm
+    # a second time is no harm
+    list(fixes.fixed(clients, "create_project", "made-project", "made-hub", "westus3"))
     assert len(choices.projects(clients)) == 1
 
 
@@ -115,10 +105,22 @@ def test_a_region_that_does_not_tune_the_model_is_named(azure: Emulator, clients
     assert lines(clients, "phi-3-mini-4k-instruct")["region"].fix == ""  # no region helps
 
 
-def test_a_storage_that_can_not_be_written_is_found(azure: Emulator, clients: Azure) -> None:
-    azure.faults.add("CONNECT blob", kind="reset", times=1000)
+@pytest.mark.parametrize("model", ["nonsense", "azureml://registries/azureml/models/nonsense"])
+def test_a_model_that_azure_lacks_is_missing(clients: Azure, model: str) -> None:
+    line = lines(clients, model)["region"]
+    assert (line.state, line.fix) == ("missing", "")
+    assert "nonsense" in line.found
+
+
+def test_a_storage_that_can_not_be_written_is_found(
+    azure: Emulator, clients: Azure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert azure.blobs is not None
+    given = azure.blobs.signature
+    monkeypatch.setattr(azure.blobs, "signature", lambda container, _: given(container, -1.0))
     line = lines(clients)["storage"]
     assert line.state == "missing"
+    assert "AuthorizationFailure" in line.found
     assert line.ask
 
 
@@ -159,7 +161,7 @@ def test_a_group_that_is_there_needs_no_region(azure: Emulator, clients: Azure) 
     assert fixes.region_of(clients, azure.resource_group) == azure.region
     assert fixes.region_of(clients, "not-there") == ""
     assert fixes.create_group(clients, azure.resource_group, "").resource_group == azure.resource_group
-    list(fixes.fixed(clients, "create_project", "no-region-named", "", ""))
+    list(fixes.fixed(clients, "create_project", "no-region-named", azure.hub, ""))
     assert account.load().region == azure.region
     with pytest.raises(AzureError, match="needs its region"):
         fixes.create_group(clients, "not-there", "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core.runs import worker
 from core.runs.directory import RunDirectory
 from tests.azure_emulator.emulator import Emulator
 from tests.core.azure.support import record, started
@@ -66,7 +67,7 @@ def test_the_record_of_a_run_is_plain_and_complete(
 ) -> None:
     azure.settings.training_steps = 2
     run = new_run()
-    assert started(run).wait(120) == 0
+    assert worker.run(run.path) == 0
     content = json.loads((run.path / "azure.json").read_text(encoding="utf-8"))
     assert set(content["account"]) == {
         "identity",

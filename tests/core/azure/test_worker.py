@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from core.azure.account import load, save
 from core.azure.record import Record
@@ -16,12 +17,30 @@ from core.pipes import PipeClient, PipeError
 from core.runs import worker
 from core.runs.directory import RunDirectory
 from tests.azure_emulator.emulator import Emulator
+from tests.azure_emulator.entra import PERSON_NAME
+from tests.azure_emulator.state import CLIENT, TENANT
 from tests.core.azure.support import record
+from tests.core.azure.test_assets import REF, put
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(scope="module")
+def kept_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("desk") / "home"
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, azure: Emulator) -> AsyncIterator[PipeClient]:
-    client = PipeClient("core.azure.worker", tmp_path / "azure-worker.log")
+def home(kept_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One home for all of these tests, since the process they share has it."""
+    monkeypatch.setenv("FINETUI_HOME", str(kept_home))
+    return kept_home
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def desk(kept_home: Path) -> AsyncIterator[PipeClient]:
+    """One process for all of these tests, as it serves the app for days; it starts at the first request."""
+    client = PipeClient("core.azure.worker", kept_home.parent / "azure-worker.log")
     yield client
     await client.close()
 
@@ -42,7 +61,8 @@ async def test_account_choices_and_checklist(desk: PipeClient, azure: Emulator) 
     assert account["note"] == "emulator"
     assert account["missing"] == []
     assert account["unattended"]
-    assert await desk.call("signed_in") == {"signed_in": True}
+    who = await desk.call("signed_in")
+    assert (who["signed_in"], who["user"], who["user_tenant"]) == (True, CLIENT, TENANT)
     assert [item["id"] for item in await desk.call("subscriptions")] == [azure.subscription]
     assert azure.resource_group in {item["name"] for item in await desk.call("groups")}
     assert account["project"] in {item["name"] for item in await desk.call("projects")}
@@ -70,11 +90,13 @@ async def test_a_device_code_comes_as_a_chunk(desk: PipeClient, azure: Emulator)
     assert len(shown) == 1
     assert shown[0]["url"]
     assert result["identity"] == "device_code"
-    assert await desk.call("signed_in") == {"signed_in": True}
+    assert (result["user"], result["user_tenant"]) == (PERSON_NAME, TENANT)
+    assert (await desk.call("signed_in"))["signed_in"]
     assert await desk.call("subscriptions")
 
 
 async def test_before_the_sign_in_that_is_what_is_said(desk: PipeClient) -> None:
+    assert (await desk.call("signed_in"))["signed_in"]  # by the service principal, whatever was before
     save(replace(load(), identity="device_code"))
     found = await desk.call("signed_in")
     assert (found["signed_in"], found["code"]) == (False, "sign_in_needed")
@@ -110,8 +132,8 @@ async def test_models_prices_deployment_and_clean_up(
         await desk.call("delete_model", model=known.registered)
     things = await desk.call("sweep")
     done, result = await streamed(desk, "sweep_delete", keys=[item["key"] for item in things])
+    assert [item for item in done if item["error"] is not None] == []
     assert result == {"deleted": len(things), "failed": 0}
-    assert all(item["error"] is None for item in done)
     assert await desk.call("sweep") == []
 
 
@@ -152,3 +174,12 @@ async def test_what_azure_refuses_comes_with_its_three_parts(desk: PipeClient, a
         await desk.call("jobs")
     assert "AuthorizationFailed" in refused.value.cause
     assert refused.value.next_step
+
+
+async def test_data_assets_are_listed_and_looked_into(desk: PipeClient, azure: Emulator) -> None:
+    put(azure)
+    assert [item["ref"] for item in await desk.call("assets")] == [REF]
+    looked = await desk.call("asset", ref=REF)
+    assert (looked["rows"], looked["faults"], looked["why"]) == (12, [], "")
+    with pytest.raises(PipeError, match="no data asset azureml:nothing:1"):
+        await desk.call("asset", ref="azureml:nothing:1")
