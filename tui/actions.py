@@ -56,6 +56,7 @@ _SHOWN = {
     "right_square_bracket": "]",
     "escape": "esc",
     "equals_sign": "=",
+    "dollar_sign": "$",
     "G": "G",
 }
 
@@ -65,6 +66,39 @@ def show_key(name: str) -> str:
     if name.startswith("ctrl+") and len(name) == 6:
         return "^" + name[-1].upper()
     return _SHOWN.get(name, name)
+
+
+AZURE_PAGES = {
+    "azure": "Get ready",
+    "azure_models": "Models",
+    "azure_jobs": "Jobs",
+    "azure_endpoints": "Endpoints",
+    "azure_sweep": "Clean up",
+}
+"""Titles of the Azure pages by their screen, in the order of `tab`."""
+
+
+def _azure(screen: str, copies: str, *own: tuple[str, str, str, str]) -> tuple[Action, ...]:
+    """The actions of an Azure page: its own (verb, keys, label, help), and those that all of these pages have."""
+    pages = list(AZURE_PAGES)
+    at = pages.index(screen)
+    after, before = AZURE_PAGES[pages[(at + 1) % len(pages)]], AZURE_PAGES[pages[at - 1]]
+    shown = (
+        *own[:3],
+        ("next_page", "tab,right_square_bracket", after, f"Go to the next page: {after.lower()}"),
+        ("look", "r", "Ask again", "Ask Azure again for what is shown"),
+        *own[3:],
+    )
+    beside = (
+        ("previous_page", "left_square_bracket", before, f"Go to the page before: {before.lower()}"),
+        ("read", "v", "In full", "Show what is known of the line in full; esc goes back to the list"),
+        ("copy", "y", "Copy", f"Copy the code that waits to be typed, else {copies}"),
+    )
+    return tuple(
+        Action(f"{screen}.{verb}", keys, label, sentence, footer=footer)
+        for part, footer in ((shown, True), (beside, False))
+        for verb, keys, label, sentence in part
+    )
 
 
 ACTIONS: tuple[Action, ...] = (
@@ -108,6 +142,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("data.go_to", "colon", "Go to", "Go to a row by its number"),
     Action("data.toggle_ids", "i", "Ids", "Show each token's id behind it"),
     Action("data.template", "x", "Template", "Show the rows under another chat template"),
+    Action("data.choose_task", "a", "Task", "Show the rows as another task trains on them"),
     Action("data.length", "l", "Length", "Set the sequence length whose cut is drawn"),
     Action("data.columns", "c", "Columns", "Say which column of the file is what, e.g. prompt: question"),
     Action("data.overview", "z", "Overview", "Show or hide the figures of all rows"),
@@ -124,6 +159,9 @@ ACTIONS: tuple[Action, ...] = (
     Action("train.undo", "u", "Undo", "Undo the last change of the form", footer=True),
     Action("train.edit", "enter", "Edit", "Edit the field; esc or enter leaves it"),
     Action("train.checks", "c", "Checks", "Show checks and estimate in full; esc goes back to the form"),
+    Action(
+        "train.asset", "a", "Data asset", "Choose rows that are in Azure already: a data asset of the project"
+    ),
     Action("train.reset", "r", "Reset", "Set the field back to its default"),
     Action("train.more", "m", "More", "Show or hide the rarely changed settings"),
     Action(
@@ -133,82 +171,43 @@ ACTIONS: tuple[Action, ...] = (
         "Open Azure: sign-in, checklist, models, endpoints, clean-up",
         footer=True,
     ),
-    # Azure, four pages over Train
-    Action("azure.fix", "enter", "Fix", "Do what the line needs, after a question", footer=True),
-    Action(
-        "azure.sign_in", "i", "Sign in", "Sign in: Azure CLI, device code, service principal ...", footer=True
+    # Azure, pages over Train
+    *_azure(
+        "azure",
+        "the line",
+        ("fix", "enter", "Fix", "Do what the line needs, after a question"),
+        ("sign_in", "i", "Sign in", "Sign in: Azure CLI, device code, service principal ..."),
+        ("choose", "c", "Choose", "Choose subscription, resource group, project, tenant"),
+        ("stop", "x", "Give up", "Give up the sign-in that waits for its code"),
     ),
-    Action(
-        "azure.choose", "c", "Choose", "Choose subscription, resource group, project, tenant", footer=True
+    *_azure(
+        "azure_models",
+        "the model's registry id",
+        ("use", "enter", "Train it", "Take the model into the form of a run in Azure"),
+        ("search", "slash", "Search", "Search the registry by parts of the name"),
     ),
-    Action(
-        "azure.next_page", "tab,right_square_bracket", "Models", "Go to the next page: models", footer=True
+    *_azure(
+        "azure_jobs",
+        "the job's name and page",
+        ("watch", "enter", "Watch", "Watch the job as a run of this machine; its rows are fetched to it"),
+        ("cancel", "x", "Cancel", "Cancel the job in Azure, after a question"),
+        ("logs", "l", "Logs", "Show the logs that Azure keeps of the job; esc goes back to the list"),
     ),
-    Action("azure.look", "r", "Check again", "Check every line again", footer=True),
-    Action("azure.stop", "x", "Give up", "Give up the sign-in that waits for its code", footer=True),
-    Action("azure.previous_page", "left_square_bracket", "Clean up", "Go to the page before: clean-up"),
-    Action("azure.read", "v", "In full", "Show what is known of the line in full; esc goes back to the list"),
-    Action("azure.copy", "y", "Copy", "Copy the code that waits to be typed, else the line"),
-    Action(
-        "azure_models.use", "enter", "Train it", "Take the model into the form of a run in Azure", footer=True
+    *_azure(
+        "azure_endpoints",
+        "the endpoint's address",
+        ("deploy", "d", "Deploy", "Deploy a tuned model, after its price"),
+        ("chat", "c,enter", "Chat", "Talk to the endpoint"),
+        ("delete", "x", "Delete", "Delete the endpoint: its hours stop"),
+        ("rotate", "n", "New key", "Make a new key in place of an old one"),
     ),
-    Action("azure_models.search", "slash", "Search", "Search the registry by parts of the name", footer=True),
-    Action(
-        "azure_models.next_page",
-        "tab,right_square_bracket",
-        "Endpoints",
-        "Go to the next page: endpoints",
-        footer=True,
+    *_azure(
+        "azure_sweep",
+        "what is marked as a list",
+        ("mark", "space", "Mark", "Mark what is to go, or take its mark away"),
+        ("mark_all", "a", "All", "Mark everything, or nothing"),
+        ("delete", "x", "Delete", "Delete what is marked in Azure, for good"),
     ),
-    Action("azure_models.look", "r", "Ask again", "Ask the registry and the price list again", footer=True),
-    Action(
-        "azure_models.previous_page", "left_square_bracket", "Get ready", "Go to the page before: get ready"
-    ),
-    Action(
-        "azure_models.read",
-        "v",
-        "In full",
-        "Show what is known of the model in full; esc goes back to the list",
-    ),
-    Action("azure_models.copy", "y", "Copy", "Copy the model's registry id, or the code that waits"),
-    Action("azure_endpoints.deploy", "d", "Deploy", "Deploy a tuned model, after its price", footer=True),
-    Action("azure_endpoints.chat", "c,enter", "Chat", "Talk to the endpoint", footer=True),
-    Action("azure_endpoints.delete", "x", "Delete", "Delete the endpoint: its hours stop", footer=True),
-    Action(
-        "azure_endpoints.next_page",
-        "tab,right_square_bracket",
-        "Clean up",
-        "Go to the next page: clean-up",
-        footer=True,
-    ),
-    Action("azure_endpoints.rotate", "n", "New key", "Make a new key in place of an old one", footer=True),
-    Action("azure_endpoints.look", "r", "Ask again", "Ask Azure for the endpoints again", footer=True),
-    Action("azure_endpoints.previous_page", "left_square_bracket", "Models", "Go to the page before: models"),
-    Action(
-        "azure_endpoints.read", "v", "In full", "Show what is known of it in full; esc goes back to the list"
-    ),
-    Action("azure_endpoints.copy", "y", "Copy", "Copy the endpoint's address, or the code that waits"),
-    Action("azure_sweep.mark", "space", "Mark", "Mark what is to go, or take its mark away", footer=True),
-    Action("azure_sweep.mark_all", "a", "All", "Mark everything, or nothing", footer=True),
-    Action("azure_sweep.delete", "x", "Delete", "Delete what is marked in Azure, for good", footer=True),
-    Action(
-        "azure_sweep.next_page",
-        "tab,right_square_bracket",
-        "Get ready",
-        "Go to the next page: get ready",
-        footer=True,
-    ),
-    Action("azure_sweep.look", "r", "Ask again", "Ask Azure again for what finetui made", footer=True),
-    Action(
-        "azure_sweep.previous_page", "left_square_bracket", "Endpoints", "Go to the page before: endpoints"
-    ),
-    Action(
-        "azure_sweep.read",
-        "v",
-        "In full",
-        "Show what is known of the thing in full; esc goes back to the list",
-    ),
-    Action("azure_sweep.copy", "y", "Copy", "Copy what is marked as a list, or the code that waits"),
     # monitor
     Action("monitor.stop", "s", "Stop", "Stop the run; its checkpoint and model are kept", footer=True),
     Action("monitor.pause", "p", "Pause", "Write a checkpoint, leave and free the device", footer=True),
@@ -281,9 +280,9 @@ ACTIONS: tuple[Action, ...] = (
     ),
     Action("deployments.copy", "y", "Copy", "Copy the address", footer=True),
     Action("deployments.key", "K", "New key", "Make another key; the old one ends at once", footer=True),
-    Action(
-        "deployments.remove", "x", "Remove", "Stop the deployment and delete it; its runs stay", footer=True
-    ),
+    Action("deployments.remove", "x", "Remove", "Stop the deployment and move it to the trash", footer=True),
+    Action("deployments.collect", "o", "Rows", "Keep requests and replies as training rows", footer=True),
+    Action("deployments.undo", "u", "Bring back", "Bring a removed deployment back"),
     Action(
         "deployments.period",
         "p",
@@ -305,6 +304,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("compare.axis", "b", "By", "Draw over steps, tokens or training time", footer=True),
     Action("compare.smooth", "z", "Smooth", "Smooth training losses, or show them as they are", footer=True),
     Action("compare.log_scale", "l", "Log scale", "Draw on a logarithmic scale", footer=True),
+    Action("compare.price", "dollar_sign", "Price", "Say what an hour of this machine costs", footer=True),
     Action("compare.panes", "tab", "Next pane", "Go to the next pane: figures, settings", palette=False),
     Action("compare.copy", "y", "Copy", "Copy the tables"),
     Action("compare.write", "w", "Write", "Write the comparison to a JSON file"),
@@ -331,13 +331,8 @@ ACTIONS: tuple[Action, ...] = (
     Action("chat.both", "b", "B beside", "Show side B beside side A, or A alone", footer=True),
     Action("chat.blind", "v", "Vote", "Vote blind: which side says what is hidden until then", footer=True),
     Action("chat.chats", "a", "Chats", "Open, rename or delete kept chats", footer=True),
-    Action(
-        "chat.settings",
-        "o",
-        "Settings",
-        "Temperature, top-p, length, seed, stops, system prompt",
-        footer=True,
-    ),
+    Action("chat.settings", "o", "Settings", "Temperature, top-p, length, seed, stops, system", footer=True),
+    Action("chat.rows", "D", "Check rows", "Open the saved rows in Data, which checks them"),
     Action("chat.improve", "t", "Improve", "Set up a run on the saved rows that goes on from this model"),
     Action("chat.panes", "tab", "Other side", "Go to the other side: A, B", palette=False),
     Action("chat.change", "c", "Change", "Say something else in the turn's place; a branch begins"),
@@ -356,7 +351,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("judge.measure", "m", "Judge", "Ask both sides now", footer=True),
     Action("judge.stop", "x", "Stop", "Give up the judging; nothing of it is kept", footer=True),
     Action(
-        "judge.show", "v", "Only", "Show all that differ, where B is worse, or where A is worse", footer=True
+        "judge.show", "v", "Only", "Show all that differ, where A is worse, or where B is worse", footer=True
     ),
     Action("judge.rows", "n", "Rows", "Set how many rows are asked at most", footer=True),
     Action("judge.file", "f", "File", "Ask the rows of a file", footer=True),

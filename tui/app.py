@@ -79,6 +79,7 @@ class FinetuiApp(App[None]):
         self._beside = beside
         self._aimed_at: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
         self._held: list[events.Key] = []
+        self.recipe_task = ""
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = THEMES[0].name
@@ -104,11 +105,18 @@ class FinetuiApp(App[None]):
         """Talk to a run's model or another side, as core.serving.targets writes them; maybe with another beside it."""
         self._enter_later("chat", "talk_to", (side, beside) if beside else side)
 
-    def use_data(self, path: Path, columns: dict[str, str] | None = None) -> None:
-        """Set up a run on a data file, with its columns mapped."""
-        self._enter_later(
-            "train", "use_data", {"path": str(path), "columns": columns} if columns else str(path)
-        )
+    def serve_in_azure(self, verb: str, model: str) -> None:
+        """Go to Azure's endpoints and `deploy` a tuned model, or `chat` with the endpoint that serves it."""
+        self._enter_later("train", "to_endpoints", (verb, model))
+
+    def use_data(self, path: Path, columns: dict[str, str] | None = None, task: str = "") -> None:
+        """Set up a run on a data file, with its columns mapped, for a task."""
+        source = {"path": str(path), "columns": columns} if columns else str(path)
+        self._enter_later("train", "use_data", (source, task))
+
+    def open_data(self, path: Path) -> None:
+        """Look at a data file."""
+        self._enter_later("data", "open_path", path)
 
     def edit_recipe(self, recipe: Recipe) -> None:
         """Open a recipe in the form."""

@@ -28,10 +28,20 @@ ENDPOINTS: dict[str, State] = {
     "DeletionFailed": State("✗", "x", "not deleted", "text-error"),
 }
 
-KINDS = {"endpoint": "Endpoints", "model": "Models", "data": "Rows that were uploaded", "job": "Jobs"}
+KINDS = {
+    "endpoint": "Endpoints",
+    "model": "Models",
+    "data": "Rows that were uploaded",
+    "job": "Jobs",
+    "project": "Projects",
+    "hub": "Hubs",
+    "ai_services": "AI services accounts",
+}
 ONE = {"endpoint": "endpoint", "model": "model", "data": "upload", "job": "job"}
 HOURS_A_DAY, HOURS_A_MONTH = 24, 730
 MILLION = 1_000_000
+ONE_FILE = "uri_file"
+"""The kind of data asset that a job takes."""
 
 
 def details(parts: Iterable[tuple[str, str, str]]) -> list[Paragraph]:
@@ -150,6 +160,33 @@ def _price_parts(quotes: Plain | None) -> list[tuple[str, str, str]]:
     ]
 
 
+# Data
+
+
+def asset_options(assets: Iterable[Plain], now: float) -> list[tuple[str, str, str]]:
+    """The data assets that a job takes as options of a dialog, newest first: as recipes name them, what they are, and
+    when they were made."""
+    options = []
+    for item in sorted(assets, key=lambda item: -item["created"]):
+        name = item["ref"].removeprefix("azureml:")
+        made = ago(item["created"], now) if item["created"] else ""
+        beside = (made, name) if item["description"] else (made,)
+        if item["kind"] == ONE_FILE:
+            title, note = item["description"] or name, ", ".join(filter(None, beside))
+            options.append((item["ref"], one_line(title), one_line(note)))
+    return options
+
+
+def looked_at(found: Plain) -> str:
+    """What is in a data asset, in a line: its rows, or why they can't be had, and the first that can't be sent."""
+    if found["why"]:
+        return str(found["why"])
+    words = f"{count(found['rows'])} rows"
+    if faults := found["faults"]:
+        words += f", {count(len(faults))} that Azure can't take; line {count(faults[0]['line'])}: {faults[0]['why']}"
+    return words
+
+
 # Endpoints
 
 
@@ -216,6 +253,24 @@ def endpoint_details(item: Plain, now: float) -> list[Paragraph]:
     )
 
 
+def deploy_costs(quotes: Plain, region: str) -> str:
+    """What a new endpoint will cost, in a sentence or two."""
+    words = f"In {region or 'the region of the project'}. Costs: {per_hour(quotes['hosting'])}, until it is deleted."
+    kinds = (("prompts", quotes["input"]), ("replies", quotes["output"]))
+    known = [f"{word} {per_million(quote)}" for word, quote in kinds if quote["amount"] is not None]
+    words += f" Beside: {', '.join(known)}." if known else ""
+    asked = quotes["hosting"]["asked"]
+    return f"{words} Azure's public list of {asked}." if asked else words
+
+
+def deploy_terms(licence: str, partner: str) -> str:
+    """What is agreed to with a new endpoint, by the base model's licence and the partner whose it is, if any."""
+    if partner:
+        return f"Terms: those of {partner}'s offer in the Azure Marketplace."
+    model = f"; the base model's licence: {licence}" if licence else ""
+    return f"Terms: Microsoft's Product Terms (https://www.microsoft.com/licensing/terms){model}."
+
+
 def bill(endpoints: Sequence[Plain]) -> str:
     """A warning while anything is charged by the hour; empty when nothing is."""
     billed = [item for item in endpoints if item["billed"]]
@@ -252,7 +307,7 @@ def _cost(thing: Plain) -> str:
     """What a thing costs, in ten cells."""
     if thing["per_hour"] is not None:
         return f"{money(thing['per_hour'], thing['currency'])}/h"
-    if thing["cost"] == "nothing":
+    if thing["cost"].startswith("nothing"):
         return "nothing"
     return "storage" if thing["kind"] in ("model", "data") else "unknown"
 
@@ -285,8 +340,8 @@ def thing_details(thing: Plain, now: float) -> list[Paragraph]:
                 "warning",
             ),
             ("stays", thing["stays"], "warning"),
-            ("made", f"{ago(thing['created'], now)}, for the run {thing['run']}", ""),
-            ("lost", kept[thing["kind"]], ""),
+            ("made", f"{ago(thing['created'], now)}, for the run {thing['run']}" if thing["run"] else "", ""),
+            ("lost", kept.get(thing["kind"], ""), ""),
         ]
     )
 

@@ -22,12 +22,21 @@ IDENTITIES = {
 }
 """Names of the ways to sign in; core.azure.account has a sentence for each."""
 
+IN_SENTENCES = {
+    "azure_cli": "the Azure CLI",
+    "device_code": "a device code",
+    "service_principal": "a service principal",
+    "managed_identity": "a managed identity",
+}
+"""The same within a sentence."""
+
 LINES: dict[str, State] = {
     "ok": State("✓", "+", "ok", "text-success"),
     "missing": State("✗", "x", "missing", "text-error"),
     "warning": State("!", "!", "warning", "text-warning"),
     "unknown": State("?", "?", "unknown", "foreground-muted"),
     "waiting": State("○", "o", "waits", "foreground-muted"),
+    "optional": State("○", "o", "optional", "foreground-muted"),
     "asking": State("◔", ">", "asking", "text-accent"),
 }
 """States of the checklist's lines."""
@@ -45,7 +54,12 @@ KEYS = (
     (r"`finetui azure account`", "Get ready"),
     (r"Sign in with the code that is shown\.", "Sign in again: i on Get ready."),
     (r"`finetui azure models( --tuned)?`", "Models"),
+    (r"`finetui azure jobs`", "Jobs"),
+    (r"`finetui azure logs [^` ]+`", "l on Jobs"),
+    (r"`finetui azure attach [^` ]+`", "enter on Jobs"),
+    (r"`finetui azure cancel [^` ]+`", "x on Jobs"),
     (r"`finetui azure endpoints`", "Endpoints"),
+    (r"`finetui azure data[^`]*`", "a on the form"),
     (r"`finetui azure undeploy (?P<name>[^` ]+)`", "x on {name} on Endpoints"),
 )
 """The commands that errors name, and what does the same on these pages."""
@@ -53,8 +67,19 @@ KEYS = (
 FROM_FORM = (
     (r"`finetui azure (login|check|account)[^`]*`", "Get ready (z)"),
     (r"`finetui azure models[^`]*`", "Models (z, tab)"),
+    (r"`finetui azure data[^`]*`", "a"),
 )
 """The same on the form."""
+
+FROM_RUN = (
+    (r"`finetui azure logs [^`]+`", "l on Jobs (2, z)"),
+    (r"`finetui azure (jobs|attach)[^`]*`", "Jobs (2, z)"),
+    (r"`finetui azure models[^`]*`", "Models (2, z)"),
+    (r"`finetui azure (login|check|account)[^`]*`", "Get ready (2, z)"),
+    (r"`finetui (stop|azure cancel)[^`]*`", "s"),
+    (r"`finetui resume[^`]*`", "r"),
+)
+"""The same in the monitor."""
 
 FIXES = {
     SIGN_IN: "enter signs in",
@@ -62,6 +87,7 @@ FIXES = {
     "register": "enter registers it: free, some minutes",
     "create_group": "enter chooses one, or makes one: free",
     "create_project": "enter chooses one, or makes a hub and a project",
+    "connect_ai_services": "enter connects an account to the hub, if you want",
 }
 
 
@@ -72,7 +98,16 @@ def by_keys(error: FinetuiError) -> FinetuiError:
 
 def from_form(text: str) -> str:
     """A remedy, with the pages that the form's keys open in place of commands."""
-    for command, place in FROM_FORM:
+    return _replaced(text, FROM_FORM)
+
+
+def from_run(text: str) -> str:
+    """A remedy for a run in Azure, with keys in place of commands."""
+    return _replaced(text, FROM_RUN)
+
+
+def _replaced(text: str, places: Sequence[tuple[str, str]]) -> str:
+    for command, place in places:
         text = re.sub(command, place, text)
     return text
 
@@ -98,15 +133,24 @@ def money(amount: float, currency: str) -> str:
 # Account
 
 
-def account_lines(account: Plain, signed_in: bool | None, wide: bool) -> tuple[str, str]:
-    """Who is signed in where, and what is chosen; ids in short where there is little room."""
+def account_lines(account: Plain, signed_in: bool | None, wide: bool, who: Plain) -> tuple[str, str]:
+    """Who is signed in where, and what is chosen; ids in short where there is little room.
+
+    Args:
+        account: as the worker tells it.
+        signed_in: whether there is a token; None: not known.
+        wide: whether ids have room.
+        who: `user` and `user_tenant` of the token, where there is one.
+    """
     if not account:
         return "asking whose Azure it is ...", ""
-    who = IDENTITIES[account["identity"]]
+    way = IDENTITIES[account["identity"]]
     state = {True: "signed in", False: "not signed in", None: "no token yet"}[signed_in]
-    tenant = _id(account["tenant"], wide) or "the identity's own"
+    if signed_in and who.get("user"):
+        state += f" as {_id(who['user'], wide)}"
+    tenant = _id(account["tenant"] or who.get("user_tenant", ""), wide) or "the identity's own"
     subscription = _id(account["subscription"], wide) or "not chosen"
-    first = f"{who}, {state} · tenant {tenant}"
+    first = f"{way}, {state} · tenant {tenant}"
     group, project = (one_line(account[name]) or "not chosen" for name in ("resource_group", "project"))
     region = f" in {one_line(account['region'])}" if account["region"] else ""
     return first, f"subscription {subscription} · group {group} · project {project}{region}"
@@ -178,10 +222,17 @@ def check_title(lines: Sequence[Plain], checking: bool) -> str:
     """The table's title: what is still missing."""
     if checking:
         return "Get ready   checking ..."
-    missing = sum(line["state"] in ("missing", "waiting") for line in lines)
-    if len(lines) < 2:
+    if len(lines) < 2 or lines[0]["state"] == "asking":
         return "Get ready"
-    return f"Get ready   {missing} to do" if missing else "Get ready   all there"
+    missing = sum(line["state"] in ("missing", "waiting") for line in lines)
+    if missing:
+        return f"Get ready   {missing} to do"
+    open_ends = [
+        f"{word}: {', '.join(titles)}"
+        for state, word in (("warning", "to look at"), ("unknown", "unknown"))
+        if (titles := [line["title"] for line in lines if line["state"] == state])
+    ]
+    return f"Get ready   nothing is missing; {'; '.join(open_ends)}" if open_ends else "Get ready   all there"
 
 
 def check_details(line: Plain) -> list[Paragraph]:

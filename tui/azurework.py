@@ -48,30 +48,40 @@ class Desk:
         account: as the worker's `account` tells it; empty until it was asked.
         signed_in: whether there is a token; None until it was asked.
         why: why there is none: an error's parts.
+        who: whose it is: `user` and `user_tenant`; empty where it isn't known.
         lines: the checklist as far as it is known.
         checked: whether that is all of it.
+        checked_for: the model that it was asked about.
         models: of the registry; None until they were asked.
         words: that the models were searched for.
+        jobs: of the project; None until they were asked.
         endpoints: of the project; None until they were asked.
         things: that finetui made; None until they were asked.
         code: (address, code) of a sign-in that waits.
         task: what is being done; one thing at a time.
         model: of the form, whose regions the checklist is asked about; empty: none.
+        wish: what another screen wants done on the endpoints: (verb, `name:version` of a tuned model).
         use: takes a model into the form.
         changed: called when any of it has changed.
+        ended: called when what was being done is over: what it changed is to be asked for anew.
     """
 
     def __init__(self, use: Callable[[str], None]) -> None:
         self.use = use
         self.model = ""
+        self.wish = ("", "")
         self.changed: Callable[[], None] = _nobody
+        self.ended: Callable[[], object] = _nobody
         self.account: Plain = {}
         self.signed_in: bool | None = None
         self.why: Plain = {}
+        self.who: Plain = {}
         self.lines: list[Plain] = []
         self.checked = False
+        self.checked_for = ""
         self.models: list[Plain] | None = None
         self.words = ""
+        self.jobs: list[Plain] | None = None
         self.endpoints: list[Plain] | None = None
         self.things: list[Plain] | None = None
         self.code = ("", "")
@@ -128,8 +138,15 @@ class Desk:
         self.account = await self.ask("account")
         self.changed()
         found = await self.ask("signed_in")
-        self.signed_in, self.why = found["signed_in"], {} if found["signed_in"] else found
+        self.signed_in = found["signed_in"]
+        self.who, self.why = (found, {}) if self.signed_in else ({}, found)
         self.changed()
+
+    def ready(self, model: str) -> bool | None:
+        """Whether nothing that a model needs is missing; None where the checklist was not asked about it."""
+        if not self.checked or self.checked_for != model:
+            return None
+        return not any(line["state"] in ("missing", "waiting") for line in self.lines)
 
     async def choose(self, **values: str) -> Plain:
         """Keep a choice; what was known of the old one is forgotten. Returns the account.
@@ -144,12 +161,12 @@ class Desk:
     def forget(self) -> None:
         """What was told belongs to another account or project now."""
         self.lines, self.checked = [], False
-        self.models = self.endpoints = self.things = None
-        self.changed()
+        self.models = None
+        self.forget_made()
 
     def forget_made(self) -> None:
         """Something was made or deleted: lists of the project are asked for anew."""
-        self.endpoints = self.things = None
+        self.jobs = self.endpoints = self.things = None
         self.changed()
 
     # -- doing
@@ -204,6 +221,7 @@ class Desk:
             error = _one(stayed)
         else:
             self.forget_made()
+        self.ended()
         if error is not None:
             app.show_error(error)
 
@@ -221,7 +239,7 @@ class Desk:
 
     async def close(self) -> None:
         """End the workers; a sign-in by device code ends with them."""
-        self.changed = _nobody
+        self.changed = self.ended = _nobody
         for client in (self._client, self._prices):
             if client is not None:
                 await client.close()

@@ -46,6 +46,16 @@ def _options() -> list[tuple[str, str, str]]:
     ]
 
 
+async def choose_task(app: App[Any], current: str) -> str | None:
+    """A task, empty for what each row's shape is for; None when the user thinks better of it."""
+    from core.data.tasks import TASKS, WANTS
+    from tui.widgets.dialogs import Choose
+
+    options = [("", "by its shape", "each row as its own kind is trained on")]
+    options += [(task, task, WANTS[task]) for task in TASKS]
+    return await app.push_screen_wait(Choose("Task", options, current))
+
+
 async def choose_template(app: App[Any], current: str) -> tuple[str, str] | None:
     """(name, text) of a chat template: of a model on this machine or in a file; empty text for the model's own."""
     import asyncio

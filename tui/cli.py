@@ -33,6 +33,7 @@ def build() -> typer.Typer:
     from tui.verbs import (
         azure,
         chat,
+        chats,
         clean,
         compare,
         data,
@@ -66,6 +67,7 @@ def build() -> typer.Typer:
         compare,
         clean,
         chat,
+        chats,
         judge,
         evaluate,
         export,

@@ -21,6 +21,7 @@ from tui.format import (
     plain,
     short,
     size,
+    usd,
     visible,
 )
 from tui.states import words
@@ -49,6 +50,9 @@ TITLES = {
     "duration_s": "took",
     "tokens": "tokens trained on",
     "trainable_parameters": "parameters trained",
+    "training_usd": "training cost",
+    "price_in_usd": "1M prompt tokens",
+    "price_out_usd": "1M reply tokens",
 }
 WITH_ANOTHER = ("total_steps",)
 """Shown in another figure's cell."""
@@ -84,6 +88,8 @@ def title_of(name: str) -> str:
 
 def figure_text(name: str, value: Any, total: int | None = None) -> str:
     """A figure as people read it."""
+    if name.endswith("_usd"):
+        return "unknown" if value is None else usd(value)
     if value is None:
         return NONE
     if isinstance(value, str):

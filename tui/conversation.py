@@ -8,7 +8,7 @@ from typing import Any
 
 from core.serving.talk import SIDES, STOPPED, Reply, Talk, Turn
 from tui import markdown
-from tui.format import ascii_only, count, visible
+from tui.format import ascii_only, count, usd, visible
 from tui.widgets.textpane import Paragraph
 
 PLACES = ("left", "right")
@@ -37,9 +37,14 @@ class Settings:
         )
         return f"{how}  at most {self.max_tokens} tokens{stop}{system}"
 
-    def sampling(self) -> dict[str, Any]:
-        """What the worker is told."""
-        return {name: value for name, value in asdict(self).items() if name != "system"}
+    def sampling(self, again: int) -> dict[str, Any]:
+        """What the worker is told.
+
+        Args:
+            again: how often the same was asked before; each time has a seed of its own.
+        """
+        values = {name: value for name, value in asdict(self).items() if name != "system"}
+        return {**values, "seed": self.seed + again}
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Settings:
@@ -73,7 +78,7 @@ def figures(reply: Reply, billed: bool = False) -> str:
     length = "tokens unknown" if reply.tokens is None else f"{count(reply.tokens)} tokens"
     words = [first, speed, length]
     if reply.cost_usd is not None:
-        words.append(f"${reply.cost_usd:.6f}".rstrip("0").rstrip("."))
+        words.append(usd(reply.cost_usd))
     elif billed:
         words.append("cost unknown")
     end = {"turn end": "", "length": " (cut)"}.get(reply.ended, f" ({visible(reply.ended)})")

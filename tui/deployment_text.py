@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from core.serving.deployments import Deployment
     from core.serving.request_log import Entry
     from core.serving.settings import ServedModel
+    from core.serving.trash import Dependents, Removed
     from core.serving.watch import Spread
 
 COLUMNS = (
@@ -212,6 +214,8 @@ def _figures(item: Watched, period: Period) -> list[Paragraph]:
         )  # fmt: skip
     if summary.categories:
         told.append(_line("blocked", _counts(summary.categories), "warning"))
+    if summary.turned_away:
+        told.append(_line("away", f"turned away: {_counts(summary.turned_away)}", "warning"))
     return told
 
 
@@ -339,20 +343,38 @@ def key_question(here: Deployment) -> tuple[str, str, str]:
     )
 
 
-def remove_question(item: Watched, folder_bytes: int, asking: list[str]) -> tuple[str, str, str]:
+def remove_question(item: Watched, folder_bytes: int, found: Dependents) -> tuple[str, str, str]:
     """The same for removing it.
 
     Args:
         item: the deployment.
         folder_bytes: what its directory takes.
-        asking: deployments whose guard it is.
+        found: what depends on it.
     """
     here = item.deployment
-    goes = f"Its merged weights, its request log and its logs go ({size(folder_bytes)}), and its key ends"
-    loses = f"{goes}: {_who(here)} gives no answer any more. Its runs stay. It can't be undone."
-    if asking:
-        names = ", ".join(map(visible, asking))
-        loses += (
-            f"\n{names} ask{'s' if len(asking) == 1 else ''} it about each text, and will refuse everything."
-        )
-    return f"Remove {visible(here.name)}?", loses, "Remove"
+    goes = "It goes to the trash with its merged weights, its request log and its logs"
+    loses = (
+        f"{goes} ({size(folder_bytes)}) and can be brought back for 30 days (u). Meanwhile {_who(here)} gives "
+        "no answer. Its runs stay."
+    )
+    return f"Remove {visible(here.name)}?", "\n".join([loses, *dependents_lines(found)]), "Remove"
+
+
+def dependents_lines(found: Dependents) -> list[str]:
+    """Who would miss a deployment, a sentence each."""
+    lines = []
+    if found.guarded:
+        asks = "asks" if len(found.guarded) == 1 else "ask"
+        names = ", ".join(map(visible, found.guarded))
+        lines.append(f"{names} {asks} it about each text, and will refuse everything.")
+    if found.chats:
+        titles = ", ".join(one_line(title) for title in found.chats[:3])
+        more = " and others" if len(found.chats) > 3 else ""
+        lines.append(f"Kept chats with it stay to be read, without new replies: {titles}{more}.")
+    return lines
+
+
+def removed_words(item: Removed) -> str:
+    """When a deployment was removed, what it takes, and how long it stays."""
+    days = max(0, round(item.left_s / 86400))
+    return f"removed {ago(item.removed, time.time())}, {size(item.bytes)}, kept for {days} more days"

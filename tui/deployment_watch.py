@@ -129,14 +129,10 @@ class Looker:
 
 def _summed(item: Deployment, since: float) -> Sums:
     try:
-        whole = watch.summary(item.directory, item.settings, since)
-        models = {}
-        if len(item.models) > 1:
-            for model in item.models:
-                models[model.name] = watch.summary(item.directory, item.settings, since, model.name)
+        whole, models = watch.summaries(item.directory, item.settings, since)
     except FinetuiError as error:
         return None, {}, error
-    return whole, models, None
+    return whole, models if len(models) > 1 else {}, None
 
 
 Signature = tuple[tuple[int, int, int], ...]

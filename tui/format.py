@@ -161,6 +161,13 @@ def duration(seconds: float) -> str:
     return f"{days} d {rest // 3600} h" if rest >= 3600 else f"{days} d"
 
 
+def usd(amount: float) -> str:
+    """An amount of money; a small one keeps its digits."""
+    if amount >= 0.1 or not amount:
+        return f"${amount:,.2f}"
+    return f"${amount:.6f}".rstrip("0").rstrip(".")
+
+
 def ago(then: float, now: float) -> str:
     """How long ago a moment was: `just now`, `5 min ago`, `4 h ago`; a dash for 0."""
     if not then:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from core.serving.endpoint import is_endpoint, parse
 from core.serving.talk import SIDES
 from tui.evaluation_text import SHARES, confusion
-from tui.format import NONE, ago, count, duration, one_line, visible
+from tui.format import NONE, ago, count, duration, one_line, usd, visible
 from tui.widgets.textpane import Paragraph
 
 KINDS = {
@@ -17,8 +18,21 @@ KINDS = {
     "file": "rows of a file",
     "prompts": "prompts",
 }
-SHOWN = {"all": "all that differ", "B": "where B is worse", "A": "where A is worse"}
-"""Which of the replies are listed."""
+SHOWN = ("all", "A", "B")
+"""Which of the replies are listed: all that differ, or where this side is worse."""
+
+
+def shown(judgement: dict[str, Any], show: str) -> str:
+    """Which replies are listed, in words; where a model is held against its own base, they say so."""
+    if show == "all":
+        return "all that differ"
+    against_base = judgement["B"]["spec"] == base_of(judgement["A"]["spec"])
+    return f"where {show} is worse" + (" than its base" if show == "A" and against_base else "")
+
+
+def base_of(spec: str) -> str:
+    """How the base of a run's model is written."""
+    return f"{spec.partition('@')[0]}@base"
 
 
 def figures(judgement: dict[str, Any]) -> list[str]:
@@ -34,19 +48,26 @@ def figures(judgement: dict[str, Any]) -> list[str]:
         lines.append(f"{'better rows':<16}{count(better['A']):>11}{count(better['B']):>11}")
     lines.append(f"{'tokens':<16}{_known(a['tokens']):>11}{_known(b['tokens']):>11}")
     lines.append(f"{'seconds':<16}{a['seconds']:>11.1f}{b['seconds']:>11.1f}")
-    if any(side["cost_usd"] is not None for side in (a, b)):
-        lines.append(f"{'cost':<16}{_cost(a['cost_usd']):>11}{_cost(b['cost_usd']):>11}")
+    if any(side["cost_usd"] is not None or _billed(side) for side in (a, b)):
+        lines.append(f"{'cost':<16}{_cost(a):>11}{_cost(b):>11}")
     if a["cut"] or b["cut"]:
         lines.append(f"{'cut replies':<16}{count(a['cut']):>11}{count(b['cut']):>11}")
     return lines
 
 
+def _cost(side: dict[str, Any]) -> str:
+    if side["cost_usd"] is None:
+        return "unknown" if _billed(side) else NONE
+    return usd(side["cost_usd"])
+
+
+def _billed(side: dict[str, Any]) -> bool:
+    """Whether somebody may ask money for its replies."""
+    return is_endpoint(side["spec"]) and parse(side["spec"]).billed
+
+
 def _known(number: int | None) -> str:
     return NONE if number is None else count(number)
-
-
-def _cost(price: float | None) -> str:
-    return NONE if price is None else f"${price:.4f}"
 
 
 def about(judgement: dict[str, Any], now: float) -> list[tuple[str, str]]:

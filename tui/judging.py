@@ -126,11 +126,14 @@ class Judgings:
             self._worker.cancel()
 
     async def _judge(self, chat: ChatReplies) -> None:
+        from tui.screens.judge import JudgeScreen
+
         sides, settings = dict(chat.sides), self.settings
         try:
             asked = await asyncio.to_thread(wanted, sides, settings, chat.settings.seed, chat.settings.system)
             await chat.judge(sides, asked, self._told)
-            chat.notify("A and B are judged: d shows it.")
+            if not isinstance(chat.app.screen, JudgeScreen):  # there it is seen
+                chat.notify("A and B are judged: d in the chat shows it.")
         except FinetuiError as error:
             self.wrong = error
         finally:

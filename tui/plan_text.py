@@ -127,10 +127,10 @@ def spends(sizes: RemoteEstimate, quotes: dict[str, Any]) -> str:
 
 def time_lines(times: TimePlan, styles: Styles) -> list[Paragraph]:
     """How long a run will take, and what of."""
-    parts = f"training {duration(times.train_s)}, evaluation {duration(times.evaluate_s)}"
     rows = [
         ("Time", f"{duration(times.total_s)}   {count(times.tokens_per_s)} tokens/s, measured just now"),
-        ("", f"{parts}, samples up to {duration(times.samples_s)}"),
+        ("", f"training {duration(times.train_s)}, evaluation {duration(times.evaluate_s)}"),
+        ("", f"samples up to {duration(times.samples_s)}, saving {duration(times.save_s)}"),
     ]
     return [_row(label, text, styles, False) for label, text in rows]
 
@@ -141,6 +141,23 @@ def _row(label: str, text: str, styles: Styles, alarming: bool) -> Paragraph:
             (f"{label:<{LABEL_WIDTH}}", styles.muted), (visible(text), styles.error if alarming else Style())
         )
     )
+
+
+def asked(problems: Sequence[RecipeProblem], ready: bool | None) -> list[RecipeProblem]:
+    """The problems, with what Azure's checklist found in place of the warning that Azure was not asked.
+
+    Args:
+        problems: of a recipe.
+        ready: whether the checklist found all that its model needs; None where it was not asked.
+    """
+    unasked = ("warning", "backend")
+    if ready is None or unasked not in [(problem.severity, problem.key) for problem in problems]:
+        return list(problems)
+    kept = [problem for problem in problems if (problem.severity, problem.key) != unasked]
+    if not ready:
+        words = "Azure lacks something that the run needs."
+        kept.append(RecipeProblem("warning", "backend", words, "`finetui azure check` says what."))
+    return kept
 
 
 def check_lines(problems: Sequence[RecipeProblem], styles: Styles) -> list[Paragraph]:

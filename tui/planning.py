@@ -28,6 +28,8 @@ from tui.widgets.reading import BLANK, Paragraph
 ORIGIN = "form"
 Prices = Callable[[str], Awaitable[dict[str, Any]]]
 """Asks what a model of Azure's registry costs."""
+Ready = Callable[[str], bool | None]
+"""Whether Azure's checklist found all that a model needs; None where it was not asked."""
 
 
 def make_client() -> PipeClient:
@@ -66,7 +68,7 @@ async def time(client: PipeClient, recipe: Recipe) -> TimePlan:
 
 
 async def plan(
-    client: PipeClient, values: dict[str, Any], styles: Styles, prices: Prices
+    client: PipeClient, values: dict[str, Any], styles: Styles, prices: Prices, ready: Ready
 ) -> AsyncIterator[list[Paragraph]]:
     """Checks, estimate and command of the form's values; or what is still to put right. Of a run in Azure it comes
     twice: the price list takes its time.
@@ -80,7 +82,7 @@ async def plan(
     commands = plan_text.command_lines(command(recipe), styles)
     try:
         checked = await check(client, settled(recipe).absolute(Path.cwd()))
-        problems = plan_text.check_lines(checked.problems, styles)
+        problems = plan_text.check_lines(plan_text.asked(checked.problems, ready(recipe.model)), styles)
         remote = checked.remote
         if remote is None:
             sizes = plan_text.estimate_lines(checked.estimate, styles) if checked.estimate else []

@@ -15,6 +15,7 @@ from core.data.framing import value_of
 from core.data.index import open_index
 from core.data.problems import DataError, Place, Problem
 from core.data.shapes import convert
+from core.data.tasks import fitting
 from tui.format import one_line, size
 from tui.problembook import ProblemBook
 from tui.widgets.records import RowView
@@ -116,6 +117,11 @@ class RowFile:
         if not any(item.severity == "error" for item in known):
             known = [row.problem, *known]
         return known
+
+    def fitting(self, number: int) -> str:
+        """The task that a row's shape is for; empty of a row that can't be read."""
+        row = self.row(number)
+        return "" if isinstance(row, DataError) else fitting(row)
 
     def pretty(self, number: int) -> str:
         """The row's JSON, indented; a row that isn't JSON as it is."""

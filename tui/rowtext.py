@@ -12,12 +12,18 @@ from rich.text import Text
 
 from core.data.conversation import Conversation, Message
 from core.data.problems import Problem
+from core.data.tasks import fitting, wrong_task
 from core.errors import FinetuiError
 from tui.format import ascii_only, count, visible
 from tui.widgets.reading import BLANK, Paragraph
 
 SHOWN_CHARACTERS = 200_000
 """A longer text is cut on the screen, and says so."""
+
+TRAINED = "trained on"
+UNTRAINED = "not trained on"
+CHOSEN = "trained on: the chosen answer"
+REJECTED = "trained on: the rejected answer"
 
 CUT = "cut here; e shows the whole row"
 
@@ -56,19 +62,37 @@ def problem_lines(problems: Iterable[Problem], styles: Styles) -> list[Paragraph
     return lines
 
 
-def conversation_lines(row: Conversation, styles: Styles) -> list[Paragraph]:
-    """The turns with their roles, and which of them are trained on; of other rows what they hold."""
+def row_lines(row: Conversation, task: str, styles: Styles) -> list[Paragraph]:
+    """What a row holds and which of it is trained on; first why the task can't train on it, if so.
+
+    Args:
+        row: of a file.
+        task: of a recipe; empty: the one that the row's shape is for.
+        styles: the theme's.
+    """
+    wrong = wrong_task(task or fitting(row), row)
+    lines = problem_lines([wrong], styles) if wrong is not None else []
+    if task == "completion" and wrong is None and row.messages:
+        prompt, completion = row.messages
+        return [
+            *_part("prompt, as it is", prompt.content, styles),
+            *_part("completion, as it is", completion.content, styles, learned=True),
+        ]
+    return lines + _parts(row, wrong is None, styles)
+
+
+def _parts(row: Conversation, trained: bool, styles: Styles) -> list[Paragraph]:
     lines: list[Paragraph] = []
-    for message in row.messages:
-        lines += _turn(message, styles)
+    for number, message in enumerate(row.messages):
+        lines += _turn(message, _use(row, number), styles)
     for message in row.rejected:
-        lines += _part(f"{message.role}, rejected", message.content, styles)
+        lines += _turn(message, REJECTED if message.role == "assistant" else "", styles)
     if row.wanted is not None:
         lines += _part("judged", "wanted" if row.wanted else "not wanted", styles)
     if row.text is not None:
-        lines += _part("text", row.text, styles)
+        lines += _part("text", row.text, styles, learned=trained and row.label is None)
     if row.label is not None:
-        lines += _part("label", row.label, styles)
+        lines += _part("label", row.label, styles, learned=trained)
     if row.tools:
         lines += _part("tools it may call", json.dumps(list(row.tools), indent=2, ensure_ascii=False), styles)
     if row.token_ids:
@@ -76,17 +100,23 @@ def conversation_lines(row: Conversation, styles: Styles) -> list[Paragraph]:
     return lines
 
 
-def _turn(message: Message, styles: Styles) -> list[Paragraph]:
+def _use(row: Conversation, number: int) -> str:
+    """What training does with an assistant's turn."""
+    message = row.messages[number]
+    if message.role != "assistant":
+        return ""
+    if row.rejected:
+        return UNTRAINED if number < row.prompt_turns else CHOSEN
+    return TRAINED if message.weight > 0 else f"weight 0: {UNTRAINED}"
+
+
+def _turn(message: Message, use: str, styles: Styles) -> list[Paragraph]:
     head = Text(visible(message.role), Style(bold=True))
     if message.name:
         head.append(f" {visible(message.name)}", styles.muted)
-    if message.role == "assistant":
-        trained = message.weight > 0
+    if use:
         head.append("   ")
-        head.append(
-            "trained on" if trained else "weight 0: not trained on",
-            styles.trained if trained else styles.muted,
-        )
+        head.append(use, styles.muted if use.endswith(UNTRAINED) else styles.trained)
     lines = [Paragraph(head)]
     if message.content or not message.tool_calls:
         lines.append(Paragraph(_shown(message.content), indent=2))
@@ -96,14 +126,18 @@ def _turn(message: Message, styles: Styles) -> list[Paragraph]:
     return [*lines, BLANK]
 
 
-def _part(name: str, content: str, styles: Styles) -> list[Paragraph]:
-    return [Paragraph(Text(name, styles.muted)), Paragraph(_shown(content), indent=2), BLANK]
+def _part(name: str, content: str, styles: Styles, learned: bool = False) -> list[Paragraph]:
+    head = Text(name, styles.muted)
+    if learned:
+        head.append("   ")
+        head.append(TRAINED, styles.trained)
+    return [Paragraph(head), Paragraph(_shown(content), indent=2), BLANK]
 
 
 def token_lines(
     answer: dict[str, Any], model: str, length: int, with_ids: bool, styles: Styles
 ) -> list[Paragraph]:
-    """The exact text the model is given, from the data worker's answer.
+    """The exact text the model is given, from the data worker's answer; of a pair both answers, each after the prompt.
 
     Trained stretches stand between brackets and are underlined; the token that ends a turn has a sign of its own;
     a line is drawn where the sequence length cuts.
@@ -115,28 +149,49 @@ def token_lines(
         with_ids: write each token's id behind it.
         styles: the theme's.
     """
-    total, trained = int(answer["token_count"]), int(answer["trained_count"])
-    share = f" ({100 * trained / total:.0f} %)" if total else ""
     signs = Signs.now()
-    legend = Text.assemble(
-        f"{count(total)} tokens of {visible(model)}, ",
-        (f"{count(trained)} trained{share}", styles.trained),
-    )
     key = Text.assemble(
         (f"{signs.begin}bold and underlined{signs.end}", styles.trained),
         f" trained   {signs.turn_end} ends the turn   {signs.line_end} line end",
     )
-    lines = [Paragraph(legend), Paragraph(key)]
-    cut_at = answer["cut_at"]
-    if cut_at is not None:
-        note = f"! longer than {count(length)} tokens: {count(total - length)} are cut off"
-        lines.append(Paragraph(Text(note, styles.warning)))
-    kept, cut = answer["tokens"][:cut_at], answer["tokens"][cut_at:] if cut_at is not None else []
-    lines += [BLANK, Paragraph(_tokens(kept, with_ids, signs, styles))]
-    if cut_at is not None:
-        line = Text(f"{signs.cut} cut here: {count(length)} tokens {signs.cut}", styles.warning)
-        lines += [Paragraph(line), Paragraph(_tokens(cut, with_ids, signs, styles))]
+    rejected = answer.get("rejected")
+    lines = [_legend(answer, model, "chosen: " if rejected else "", styles), Paragraph(key)]
+    if answer.get("label") is not None:
+        learned = Text.assemble("learned after the last token: ", (visible(answer["label"]), styles.trained))
+        lines.append(Paragraph(learned))
+    lines += _side_lines(answer, length, with_ids, signs, styles)
+    if rejected:
+        lines += [BLANK, _legend(rejected, model, "rejected: ", styles)]
+        lines += _side_lines(rejected, length, with_ids, signs, styles)
     return lines
+
+
+def _legend(side: dict[str, Any], model: str, name: str, styles: Styles) -> Paragraph:
+    total, trained = int(side["token_count"]), int(side["trained_count"])
+    share = f" ({100 * trained / total:.0f} %)" if total else ""
+    return Paragraph(
+        Text.assemble(
+            f"{name}{count(total)} tokens of {visible(model)}, ",
+            (f"{count(trained)} trained{share}", styles.trained),
+        )
+    )
+
+
+def _side_lines(
+    side: dict[str, Any], length: int, with_ids: bool, signs: Signs, styles: Styles
+) -> list[Paragraph]:
+    cut_at, total = side["cut_at"], int(side["token_count"])
+    if cut_at is None:
+        return [BLANK, Paragraph(_tokens(side["tokens"], with_ids, signs, styles))]
+    note = f"! longer than {count(length)} tokens: {count(total - length)} are cut off"
+    line = Text(f"{signs.cut} cut here: {count(length)} tokens {signs.cut}", styles.warning)
+    return [
+        Paragraph(Text(note, styles.warning)),
+        BLANK,
+        Paragraph(_tokens(side["tokens"][:cut_at], with_ids, signs, styles)),
+        Paragraph(line),
+        Paragraph(_tokens(side["tokens"][cut_at:], with_ids, signs, styles)),
+    ]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ def _model(row: RunRow, found: Lineage | None) -> str:
     if base is None or not base.revision:
         return visible(row.model)
     name = f", {visible(base.name)}" if base.name != row.model else ""
-    return f"{visible(row.model)}{name} at {visible(base.revision[:12])}"
+    commit = base.revision[:12] if re.fullmatch(r"[0-9a-f]{40}", base.revision) else base.revision
+    return f"{visible(row.model)}{name} at {visible(commit)}"
 
 
 def _file(item: DataFile) -> str:
@@ -113,7 +115,7 @@ def _trouble(row: RunRow) -> list[Paragraph]:
 
 def _figures(row: RunRow, found: Lineage | None) -> list[tuple[str, str]]:
     summary = row.summary
-    step = f"{count(row.step)} of {count(row.total_steps)}" if row.total_steps else ""
+    step = f"{count(row.step)} of {count(row.total_steps)}" if row.total_steps else count(row.step)
     if step and summary.epochs:
         step += f", epoch {summary.epoch:.1f} of {summary.epochs:g}"
     if row.eta_s is not None:
@@ -152,7 +154,7 @@ def _keys(row: RunRow, has_model: bool) -> str:
     elif row.state != "finished":
         keys.append("r resume")
     if has_model:
-        keys += ["c chat", "d deploy"] if row.backend == "local" else ["c chat"]
+        keys += ["c chat", "d deploy"]
     if not row.active:
         keys.append("x delete")
     return "   ".join([*keys, "e rename", "y copy the id"])

@@ -11,6 +11,7 @@ from typing import Any
 
 from core.recipe import Recipe, RecipeError, build, fields
 from core.settings import FieldInfo
+from core.source import is_asset
 
 MAIN = (
     "name", "backend", "device", "model", "data", "validation", "task", "sequence_length", "method", "quantization",
@@ -154,9 +155,11 @@ def _number(text: str, kind: str) -> int | float | str:
 
 
 def source_text(source: Any) -> str:
-    """A data source as typed: its path, or `hub:owner/name/file`."""
+    """A data source as typed: its path, `hub:owner/name/file`, or `azureml:NAME:VERSION`."""
     if not isinstance(source, dict):
         return str(source)
+    if source.get("asset"):
+        return str(source["asset"])
     return str(source["path"]) if source.get("path") else f"{HUB_SIGN}{source['hub']}/{source['file']}"
 
 
@@ -181,6 +184,8 @@ def _sources(text: str, before: Any) -> list[Any]:
 
 
 def _source(text: str) -> str | dict[str, str]:
+    if is_asset(text):
+        return text
     if not text.startswith(HUB_SIGN):
         return str(Path(text).expanduser())
     owner, _, rest = text.removeprefix(HUB_SIGN).partition("/")
@@ -190,4 +195,4 @@ def _source(text: str) -> str | dict[str, str]:
 
 def _short_source(source: dict[str, Any]) -> Any:
     short = {key: value for key, value in source.items() if not (key == "weight" and value == 1.0)}
-    return short["path"] if set(short) == {"path"} else short
+    return next(iter(short.values())) if set(short) in ({"path"}, {"asset"}) else short

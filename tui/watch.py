@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core import events as e
 from core.runs.summary import ACTIVE, RunSummary, fold
 from tui.envelope import Series
-from tui.format import clock, count, duration, loss, metrics, rate, short, size, visible
+from tui.format import clock, count, duration, loss, metrics, rate, short, size, usd, visible
 from tui.raster import nice_step
 from tui.widgets.textpane import Paragraph
 
@@ -189,7 +189,8 @@ def _rare(event: e.Event) -> tuple[str, str] | None:
         case e.Uploaded():
             return f"uploaded {visible(event.name)} ({size(event.bytes)})", ""
         case e.Submitted():
-            return f"submitted as {visible(event.job)}", ""
+            cost = "" if event.cost_usd is None else f"; training costs about {usd(event.cost_usd)}"
+            return f"submitted as {visible(event.job)}{cost}", ""
         case e.Changed():
             return f"{visible(event.name)} changed from {visible(event.old)} to {visible(event.new)}", ""
         case e.SignInNeeded():
@@ -209,9 +210,7 @@ def _rare(event: e.Event) -> tuple[str, str] | None:
         case e.Finished():
             took = f" in {duration(event.duration_s)}" if event.duration_s else ""
             name = event.model.removeprefix("azureml:")
-            there = (
-                f"; in Azure it is {visible(name)}, d on Endpoints deploys it" if name != event.model else ""
-            )
+            there = f"; in Azure it is {visible(name)}, d on Runs deploys it" if name != event.model else ""
             return f"done: {count(event.step)} steps{took}{there}", "good"
     return None
 

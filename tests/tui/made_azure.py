@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 
 from core.azure.account import IN_WORDS, Account
 from core.azure.endpoints import Endpoint
+from core.azure.jobs import Job
 from core.azure.models import RegistryModel
 from core.azure.prices import Quote
 from core.azure.readiness import Line
@@ -19,14 +20,16 @@ from core.azure.sweep import Thing
 from core.pipes import PipeError
 from tests.tui.driving import press, until
 from tui import azurework
+from tui.actions import AZURE_PAGES
 from tui.app import FinetuiApp
-from tui.screens.azure_page import AzurePage
+from tui.screens.azure_page import AzurePage, page
 from tui.screens.train import TrainScreen
 
 Plain = dict[str, Any]
 GUID = "11111111-2222-3333-4444-555555555555"
 CHOSEN = Account("service_principal", "", GUID, "rg-one", "project-one", "eastus2")
 T0 = 1_790_000_000.0
+BASE = "azureml://registries/azureml/models/Phi-4-mini-instruct/versions/1"
 REGIONS = ("eastus2", "westus3")
 HOSTILE = "\x1b[31m[/foo]"
 
@@ -114,6 +117,22 @@ def endpoints() -> list[Plain]:
     ]
 
 
+def jobs() -> list[Plain]:
+    """One from elsewhere that trains, one of this machine that is over."""
+    rows = "/subscriptions/s/providers/Microsoft.MachineLearningServices/workspaces/project-one/data/rows/versions/1"
+    made = [
+        Job(
+            "finetui-far-9z", "Running", f"far {HOSTILE}", "far-9z", BASE, "ChatCompletion", "far-9z",
+            {"num_train_epochs": "3"}, "https://ml.azure.com/runs/far", T0 - 600, "grace@lab.org", (rows,),
+        ),
+        Job(
+            "finetui-tone-1a2b", "Completed", "tone", "tone-1a2b", BASE, "ChatCompletion", "tone-1a", {},
+            "https://ml.azure.com/runs/tone", T0 - 7200, "ada@lab.org", (rows,),
+        ),
+    ]  # fmt: skip
+    return [plain(item, words=item.words, ended=item.ended) for item in made]
+
+
 def things() -> list[Plain]:
     """An endpoint, the model it serves, its rows, and a job that still runs."""
     kept = "its gigabytes in storage"
@@ -144,9 +163,10 @@ class ScriptedWorker:
             "prices": quotes(),
             "endpoints": endpoints(),
             "registered_models": [
-                {"name": "tone-1a", "version": "1", "base": "azureml://x", "run": "tone-1a2b", "endpoint": ""}
+                {"name": "tone-1a", "version": "1", "base": BASE, "run": "tone-1a2b", "endpoint": ""}
             ],
             "sweep": things(),
+            "jobs": jobs(),
         }
         self.asked: list[tuple[str, Plain]] = []
         self.gate = asyncio.Event()
@@ -209,18 +229,17 @@ def scripted_worker(monkeypatch: pytest.MonkeyPatch) -> ScriptedWorker:
     return scripted
 
 
-async def open_page(pilot: Pilot[Any], turns: int = 0) -> AzurePage:
-    """Go from Train to the checklist, and so many pages on."""
+async def open_page(pilot: Pilot[Any], at: int = 0) -> AzurePage:
+    """Open the checklist from Train by its key, or another of the pages by its place."""
     app = pilot.app
     await until(pilot, lambda: isinstance(app.screen, TrainScreen) and app.screen.form is not None)
-    await press(pilot, "z")
+    train = app.screen
+    assert isinstance(train, TrainScreen)
+    if at:
+        app.push_screen(page(list(AZURE_PAGES)[at], train.desk))
+    else:
+        await press(pilot, "z")
     await until(pilot, lambda: isinstance(app.screen, AzurePage))
-    for _ in range(turns):
-        before = app.screen
-        await press(pilot, "tab")
-        await until(
-            pilot, lambda before=before: app.screen is not before and isinstance(app.screen, AzurePage)
-        )  # type: ignore[misc]
     screen = app.screen
     assert isinstance(screen, AzurePage)
     return screen

@@ -7,12 +7,12 @@ import importlib
 import pytest
 from rich.cells import cell_len
 
-from tui.actions import ACTIONS, Action, actions_of, bindings, keys_of, show_key
+from tui.actions import ACTIONS, AZURE_PAGES, Action, actions_of, bindings, keys_of, show_key
 from tui.app import MODE_NAMES, FinetuiApp
 from tui.screens.base import ModeScreen
 from tui.widgets.footer import NARROW_VERBS, RIGHT, fitting
 
-AZURE = ("azure", "azure_models", "azure_endpoints", "azure_sweep")
+AZURE = tuple(AZURE_PAGES)
 SCREENS = (*MODE_NAMES, "evaluation", "compare", "clean", "deployments", "judge", *AZURE)
 """The modes, and the pages over them."""
 

@@ -17,7 +17,16 @@ from core.recipe import Recipe
 from core.runs.directory import RunDirectory
 from core.work import RemoteEstimate
 from tests.tui.driving import press, screen_text, shown, until
-from tests.tui.made_azure import CHOSEN, ScriptedWorker, account, quotes, rows, scripted_worker
+from tests.tui.made_azure import (
+    CHOSEN,
+    Chunks,
+    ScriptedWorker,
+    account,
+    lines,
+    quotes,
+    rows,
+    scripted_worker,
+)
 from tests.tui.made_runs import T0, make_run, running, step, write
 from tests.tui.test_train import form_of, ready, screen_of
 from tui import planning
@@ -84,6 +93,27 @@ async def test_the_price_stands_before_the_start_with_its_meters(
         await shown(pilot, "unknown: the price list has no meter with its name")
         await shown(pilot, "→ Get ready (z) asks.")
         assert worker.last("prices") == {"model": "phi-4-mini-instruct"}
+
+
+@pytest.mark.parametrize("state", ["ok", "missing"])
+async def test_what_get_ready_found_takes_the_place_of_the_warning_that_nobody_asked(
+    worker: ScriptedWorker, backend: Backend, tmp_path: Path, state: str
+) -> None:
+    worker.answers["checklist"] = Chunks(lines(state)[:2], {"ready": state == "ok"})
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=(120, 40)) as pilot:
+        await on_azure(pilot, app, tmp_path)
+        await shown(pilot, "Azure was not asked yet.")
+        await press(pilot, "z")
+        await shown(pilot, "Network")
+        await until(pilot, lambda: screen_of(app).desk.checked)
+        await press(pilot, "escape")
+        await until(pilot, lambda: "Azure was not asked yet." not in screen_text(pilot))
+        wanted = "nothing stands against it" if state == "ok" else "Azure lacks something that the run needs."
+        await shown(pilot, wanted)
+        form_of(app).set("model", "phi-4")  # whose regions may be others
+        screen_of(app).form_changed()
+        await shown(pilot, "Azure was not asked yet.")
 
 
 async def test_a_setting_that_azure_lacks_is_named_before_the_start(
@@ -158,18 +188,18 @@ async def test_a_local_run_asks_azure_nothing(
 # the monitor
 
 
-def azure_run(name: str = "sent") -> RunDirectory:
+def azure_run(name: str = "sent", job: str = "finetui-sent-1a2b") -> RunDirectory:
     """A run that Azure works on."""
     run = make_run(name, "phi-4-mini-instruct")
     run.write_meta(replace(run.meta, backend="azure"))
     made = begin(run.id, name, CHOSEN)
     keep(
         run.path,
-        replace(made, job="finetui-sent-1a2b", submitted=True, studio="https://ml.azure.com/runs/x?tid=1"),
+        replace(made, job=job, submitted=True, studio="https://ml.azure.com/runs/x?tid=1"),
     )
     write(
         run,
-        [e.Starting(time=T0, phase="signing in to Azure"), e.Submitted(time=T0 + 1, job="finetui-sent-1a2b")],
+        [e.Starting(time=T0, phase="signing in to Azure"), e.Submitted(time=T0 + 1, job=job)],
     )
     return run
 
@@ -227,5 +257,16 @@ async def test_a_finished_run_says_how_its_model_is_deployed() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await shown(pilot, "in Azure it is tone-1a:1, d on")
         await shown(pilot, "Azure gives none while it trains")
-        for label in ("c Chat", "e Evaluate"):  # nothing of it is on this machine
-            assert label not in screen_text(pilot)
+        assert "e Evaluate" not in screen_text(pilot)  # nothing of it is on this machine
+
+
+async def test_a_failed_job_says_which_keys_help() -> None:
+    run = azure_run()
+    wrong = "`finetui azure logs finetui-sent-1a2b` shows its log; `finetui resume sent` sends a new one."
+    write(
+        run, [e.Failed(time=T0 + 3, what="The job failed in Azure.", cause="UserError: no", next_step=wrong)]
+    )
+    app = FinetuiApp(mode="monitor", run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shown(pilot, "l on Jobs (2, z) shows its log; r sends a new one.")
+        assert "r Resume" in screen_text(pilot) and "c Chat" not in screen_text(pilot)

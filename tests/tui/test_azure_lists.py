@@ -15,6 +15,7 @@ from tests.tui.made_azure import (
     ScriptedWorker,
     account,
     endpoints,
+    models,
     open_page,
     scripted_worker,
     toasts,
@@ -24,6 +25,7 @@ from tui.screens import azure_endpoints, azure_sweep
 from tui.screens.azure_dialogs import DeployDialog
 from tui.screens.train import TrainScreen
 from tui.widgets.dialogs import Choose, Confirm, ErrorDialog
+from tui.widgets.table import Table
 
 __all__ = ["scripted_worker"]
 
@@ -89,10 +91,18 @@ async def test_the_registry_is_searched_by_words(worker: ScriptedWorker) -> None
         await until(pilot, lambda: isinstance(app.focused, Input))
         await type_text(pilot, "phi 9")
         await press(pilot, "enter")
-        await shown(pilot, "No model has all of these words in its name.")
+        await shown(pilot, "No model of the registry has all of these words in its name: phi 9")
         assert worker.last("models") == {"words": "phi 9"}
         await press(pilot, "slash escape")
         await until(pilot, lambda: not isinstance(app.focused, Input))
+        worker.answers["models"] = models()
+        await press(pilot, "r")
+        await shown(pilot, "Models  4   named phi 9")
+        await until(
+            pilot, lambda: isinstance(app.focused, Table)
+        )  # the list had gone, and is back with its keys
+        await press(pilot, "G")
+        await shown(pilot, "▌ Phi-3-mini-4k-instruct")
         assert "[Models]" in screen_text(pilot)
 
 
@@ -104,14 +114,14 @@ async def test_a_tuned_model_is_deployed_with_name_filter_and_price(worker: Scri
     worker.answers |= {"endpoints": [], "deploy": Chunks([{"text": "Azure makes it, 34 s so far"}], made)}
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 2)
+        await open_page(pilot, 3)
         await shown(pilot, "d deploys a tuned model.")
-        await press(pilot, "d")
-        await until(pilot, lambda: isinstance(app.screen, Choose))
-        await press(pilot, "enter")
+        await press(pilot, "d")  # there is but one
         await until(pilot, lambda: isinstance(app.screen, DeployDialog))
-        text = " ".join(screen_text(pilot).split())
+        text = " ".join(screen_text(pilot).replace("┃", "").split())
         assert "0.80 USD an hour (584.00 USD a month)" in text and "In eastus2." in text
+        assert "prompts 0.075 USD for a million tokens" in text and "public list of 2026-09-21" in text
+        assert "Terms: Microsoft's Product Terms" in text and "the base model's licence: MIT." in text
         assert "nothing is filtered or stopped" in text and "pass Azure's filter" in text
         await type_text(pilot, "tone.two")
         await press(pilot, "enter")
@@ -128,7 +138,7 @@ async def test_a_tuned_model_is_deployed_with_name_filter_and_price(worker: Scri
         assert worker.last("deploy") == {
             "name": "tone-two", "model": "tone-1a:1", "content_safety": False, "run": "tone-1a2b",
         }  # fmt: skip
-        await press(pilot, "z tab tab")
+        await press(pilot, "z tab tab tab")
         await shown(pilot, "1 endpoint charged by the hour, used or not: 0.80 USD/h")
 
 
@@ -136,7 +146,7 @@ async def test_one_thing_at_a_time_is_done(worker: ScriptedWorker) -> None:
     worker.answers["undeploy"] = Chunks([], {"deleted": "tone-live"})
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 2)
+        await open_page(pilot, 3)
         await shown(pilot, "tone-live")
         worker.gate.clear()
         await press(pilot, "x")
@@ -157,7 +167,7 @@ async def test_a_key_is_changed_after_a_question_and_never_shown(worker: Scripte
     worker.answers["rotate"] = {"rotated": "tone-live", "which": "Secondary"}
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 2)
+        await open_page(pilot, 3)
         await shown(pilot, "tone-live")
         await press(pilot, "n")
         await until(pilot, lambda: isinstance(app.screen, Choose))
@@ -168,7 +178,7 @@ async def test_a_key_is_changed_after_a_question_and_never_shown(worker: Scripte
         assert worker.last("rotate") == {"name": "tone-live", "which": "Secondary"}
 
 
-async def test_a_chat_needs_a_sign_in_that_renews_itself(
+async def test_a_chat_is_begun_whoever_is_signed_in(
     worker: ScriptedWorker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -176,14 +186,36 @@ async def test_a_chat_needs_a_sign_in_that_renews_itself(
     monkeypatch.setattr(FinetuiApp, "chat_with", lambda _, side: talked.append(side))
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        page = await open_page(pilot, 2)
+        page = await open_page(pilot, 3)
         await shown(pilot, "tone-live")
+        page.desk.account = account(
+            replace(CHOSEN, identity="device_code")
+        )  # the chat shows a code of its own
         await press(pilot, "c")
         assert talked == ["azure:tone-live"]
-        page.desk.account = account(replace(CHOSEN, identity="device_code"))
-        await press(pilot, "c")
+
+
+async def test_what_another_screen_wants_of_a_model_is_done(
+    worker: ScriptedWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talked: list[str] = []
+    monkeypatch.setattr(FinetuiApp, "chat_with", lambda _, side: talked.append(side))
+    worker.answers["endpoints"] = list(reversed(endpoints()))
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=SIZE) as pilot:
+        app.serve_in_azure("chat", "tone-1a:1")
+        await until(pilot, lambda: talked == ["azure:tone-live"])
+        await shown(pilot, "▌ tone-live")
+        app.serve_in_azure("chat", "other:1")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-        assert talked == ["azure:tone-live"]
+        await shown(pilot, "No endpoint serves other:1.")
+        await shown(pilot, "d deploys it, after its price.")
+        await press(pilot, "escape")
+        app.serve_in_azure("deploy", "tone-1a:1")
+        await shown(pilot, "[Endpoints]")
+        await press(pilot, "escape")
+        await until(pilot, lambda: isinstance(app.screen, TrainScreen))
+        assert "deploy" not in worker.ops()
 
 
 # clean-up
@@ -196,7 +228,7 @@ async def test_a_model_in_use_is_refused_with_the_endpoint_and_its_keys(worker: 
     )
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 3)
+        await open_page(pilot, 4)
         await shown(pilot, "Made by finetui  4   0 marked")
         await press(pilot, "j space x")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
@@ -225,7 +257,7 @@ async def test_what_stays_is_not_marked_and_what_could_not_be_deleted_is_told(
     )
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 3)
+        await open_page(pilot, 4)
         await shown(pilot, "Made by finetui  4   0 marked")
         await press(pilot, "a")
         await shown(pilot, "3 marked")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from core.azure.account import Account
 from tests.tui.driving import press, screen_text, shown, type_text, until
@@ -41,7 +42,7 @@ async def test_account_and_note_stand_on_every_page_and_esc_goes_back(worker: Sc
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
         await open_page(pilot)
-        for title in ("Get ready", "Models", "Endpoints", "Clean up", "Get ready"):
+        for title in ("Get ready", "Models", "Jobs", "Endpoints", "Clean up", "Get ready"):
             await shown(pilot, f"[{title}]")
             await shown(pilot, "Service principal, signed in")
             await shown(pilot, "group rg-one · project project-one in eastus2")
@@ -54,7 +55,7 @@ async def test_account_and_note_stand_on_every_page_and_esc_goes_back(worker: Sc
         await until(pilot, lambda: isinstance(app.screen, TrainScreen))
         await press(pilot, "z")
         await shown(pilot, "[Get ready]")
-        assert worker.ops().count("checklist") == 1 and worker.ops().count("sweep") == 1
+        assert worker.ops().count("checklist") == 1 and worker.ops().count("sweep") == 2
 
 
 async def test_what_azure_refuses_is_told_in_place_with_keys(worker: ScriptedWorker) -> None:
@@ -63,7 +64,7 @@ async def test_what_azure_refuses_is_told_in_place_with_keys(worker: ScriptedWor
     )
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 2)
+        await open_page(pilot, 3)
         await shown(pilot, "The list of endpoints: [/foo].")
         await shown(pilot, "Sign in again: i on Get ready.")
         assert "Service principal, signed in" in screen_text(pilot)
@@ -82,7 +83,7 @@ async def test_a_sign_in_that_has_run_out_is_seen_by_the_first_refusal(worker: S
             "signed_in": {"signed_in": False, "what": "Nobody."},
             "endpoints": refused("The list: nobody is signed in.", "Sign in with the code that is shown."),
         }
-        await press(pilot, "tab tab")
+        await press(pilot, "tab tab tab")
         await shown(pilot, "Sign in again: i on Get ready.")
         await shown(pilot, "Service principal, not signed in")
 
@@ -138,7 +139,9 @@ async def test_a_provider_is_registered_after_a_question_and_everything_is_check
 async def test_a_device_code_is_shown_large_copied_and_given_up(worker: ScriptedWorker) -> None:
     code = {"url": "https://microsoft.com/devicelogin", "code": "GTHK2Q9XV"}
     device = account(replace(CHOSEN, identity="device_code"))
-    worker.answers["sign_in"] = Chunks([code], {"user": "ada@lab.org", **device})
+    worker.answers["sign_in"] = Chunks(
+        [code], {"user": "ada@lab.org", "user_tenant": GUID.replace("1", "9"), **device}
+    )
     app = FinetuiApp(mode="train")
     async with app.run_test(size=SIZE) as pilot:
         await open_page(pilot)
@@ -167,6 +170,7 @@ async def test_a_device_code_is_shown_large_copied_and_given_up(worker: Scripted
         worker.gate.set()
         await shown(pilot, "Device code, signed in")
         await until(pilot, lambda: any("Signed in as ada@lab.org" in text for text in toasts(app)))
+        await shown(pilot, "signed in as ada@lab.org · tenant 99999999…")
         assert worker.last("sign_in") == {"identity": "device_code"}
 
 
@@ -194,7 +198,8 @@ async def test_after_signing_in_what_there_is_but_one_of_is_chosen(worker: Scrip
     fresh = Account("azure_cli")
     worker.answers |= {
         "account": account(fresh),
-        "sign_in": {"user": "", **account(fresh)},
+        "signed_in": {"signed_in": False, "what": "Nobody."},
+        "sign_in": {"user": "ada@lab.org", "user_tenant": "lab.org", **account(fresh)},
         "subscriptions": [{"id": GUID, "name": "Lab", "state": "Enabled", "tenant": "lab.org"}],
         "choose": account(replace(fresh, subscription=GUID)),
         "groups": [{"name": "one", "region": "eastus2"}, {"name": "two", "region": "westus3"}],
@@ -205,9 +210,12 @@ async def test_after_signing_in_what_there_is_but_one_of_is_chosen(worker: Scrip
         await shown(pilot, "subscription not chosen")
         await press(pilot, "i")
         await until(pilot, lambda: isinstance(app.screen, Choose))
-        await press(pilot, "g enter")
+        await press(
+            pilot, "g enter tab left_square_bracket"
+        )  # what follows is for the page that is there then
         await shown(pilot, "subscription 11111111…")
-        await until(pilot, lambda: worker.ops()[-1] == "checklist")
+        await shown(pilot, "Azure CLI, signed in as ada@lab.org · tenant lab.org")
+        await until(pilot, lambda: "checklist" in worker.ops())
         assert [op for op in worker.ops() if op in ("choose", "projects")] == [
             "choose"
         ]  # two groups: not for it to say
@@ -228,6 +236,7 @@ async def test_a_project_is_made_with_its_hub_after_what_they_cost(worker: Scrip
     worker.answers |= {
         "account": account(bare),
         "projects": [],
+        "ai_services": [],
         "fix": Chunks([{"text": "Azure makes the hub lab-hub"}], account()),
     }
     app = FinetuiApp(mode="train")
@@ -242,15 +251,21 @@ async def test_a_project_is_made_with_its_hub_after_what_they_cost(worker: Scrip
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await type_text(pilot, "lab")
         await press(pilot, "enter")
+        await shown(pilot, "Name of its hub")
+        await until(pilot, lambda: isinstance(app.focused, Input) and app.focused.value == "lab-hub")
+        await press(pilot, "enter")
         await shown(pilot, "tunes phi-4")
+        await press(pilot, "enter")
+        await shown(pilot, "fine-tuning needs none")
         await press(pilot, "enter")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
         await shown(pilot, "Make the hub lab-hub and the project lab in eastus2?")
         await shown(pilot, "mostly cents a month")
+        await shown(pilot, "No AI services are connected.")
         await press(pilot, "y")
         await shown(pilot, "project project-one in eastus2")
         assert worker.last("fix") == {
-            "action": "create_project", "name": "lab", "hub": "lab-hub", "region": "eastus2",
+            "action": "create_project", "name": "lab", "hub": "lab-hub", "region": "eastus2", "ai_services": "",
         }  # fmt: skip
 
 
@@ -269,7 +284,7 @@ async def main():
     app = FinetuiApp(mode="train")
     async with app.run_test(size=(120, 40)) as pilot:
         page = await made_azure.open_page(pilot)
-        for key in ("tab", "tab", "tab", "escape", "b"):
+        for key in ("tab", "tab", "tab", "tab", "escape", "b"):
             await pilot.press(key)
             await pilot.pause(0.3)
 asyncio.run(main())

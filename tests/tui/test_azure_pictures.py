@@ -17,6 +17,7 @@ from tests.tui.made_azure import (
     Chunks,
     ScriptedWorker,
     account,
+    jobs,
     lines,
     open_page,
     scripted_worker,
@@ -24,7 +25,7 @@ from tests.tui.made_azure import (
 from tests.tui.test_azure_form import Backend, azure_run, backend, on_azure
 from tests.tui.test_train import screen_of
 from tui.app import FinetuiApp
-from tui.screens import azure_endpoints, azure_sweep
+from tui.screens import azure_endpoints, azure_jobs, azure_sweep
 from tui.widgets.dialogs import Choose
 
 __all__ = ["backend", "scripted_worker"]
@@ -35,7 +36,7 @@ sizes = pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=["80x24", "16
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """One moment, one zone."""
-    for module in (azure_endpoints, azure_sweep):
+    for module in (azure_endpoints, azure_jobs, azure_sweep):
         monkeypatch.setattr(module, "now", lambda: T0)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
@@ -77,19 +78,22 @@ def test_sign_in_by_device_code(snap_compare: Any, size: tuple[int, int], worker
     ("turns", "texts"),
     [
         (1, ("✓ tuned in eastus2", "3.00 USD for a million tokens")),
-        (2, ("1 endpoint charged by the hour", "! idle 3 d")),
-        (3, ("0.80 USD/h", "in use by tone-live")),
+        (2, ("● training", "a run", "no run yet")),
+        (3, ("1 endpoint charged by the hour", "! idle 3 d")),
+        (4, ("0.80 USD/h", "in use by tone-live")),
     ],
-    ids=["models", "endpoints", "clean-up"],
+    ids=["models", "jobs", "endpoints", "clean-up"],
 )
 def test_lists(
     snap_compare: Any, size: tuple[int, int], worker: ScriptedWorker, turns: int, texts: tuple[str, ...]
 ) -> None:
+    azure_run(job=jobs()[1]["name"])
+
     async def run(pilot: Pilot[Any]) -> None:
         await open_page(pilot, turns)
         for text in texts:
             await shown(pilot, text)
-        if turns == 3:
+        if turns == 4:
             await press(pilot, "space")
             await shown(pilot, "1 marked")
 

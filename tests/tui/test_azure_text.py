@@ -9,9 +9,12 @@ import pytest
 from core.azure.account import Account
 from core.errors import FinetuiError
 from core.work import RemoteEstimate
-from tests.tui.made_azure import GUID, T0, account, endpoints, lines, models, quotes, things
+from tests.tui.made_azure import GUID, T0, account, endpoints, jobs, lines, models, quotes, things
+from tui.azure_job_text import job_details, job_rows, log_lines
 from tui.azure_lists import (
+    asset_options,
     bill,
+    deploy_terms,
     endpoint_details,
     endpoint_rows,
     in_use,
@@ -30,6 +33,7 @@ from tui.azure_text import (
     check_title,
     form_note,
     from_form,
+    from_run,
     money,
     sign_in_line,
 )
@@ -79,12 +83,14 @@ def test_errors_name_keys_in_place_of_commands() -> None:
 
 
 def test_the_account_is_named_whole_where_there_is_room() -> None:
-    narrow, wide = account_lines(account(), True, False), account_lines(account(), True, True)
-    assert narrow[0] == "Service principal, signed in · tenant the identity's own"
+    who = {"user": GUID, "user_tenant": GUID}
+    narrow, wide = account_lines(account(), True, False, who), account_lines(account(), True, True, who)
+    assert narrow[0] == "Service principal, signed in as 11111111… · tenant 11111111…"
+    assert account_lines(account(), True, False, {})[0].endswith("signed in · tenant the identity's own")
     assert narrow[1] == "subscription 11111111… · group rg-one · project project-one in eastus2"
     assert GUID in wide[1] and max(map(len, narrow)) <= 78
-    assert "not signed in" in account_lines(account(), False, False)[0]
-    assert "project not chosen" in account_lines(account(Account()), None, False)[1]
+    assert "not signed in" in account_lines(account(), False, False, {})[0]
+    assert "project not chosen" in account_lines(account(Account()), None, False, {})[1]
 
 
 def test_the_form_says_what_is_missing_and_the_key_for_it() -> None:
@@ -99,7 +105,8 @@ def test_each_line_has_a_sign_a_word_and_its_remedy() -> None:
     assert [row.cells["state"] for row in rows] == ["✓ ok", "✗ missing", "✗ missing", "? unknown"]
     assert rows[1].cells["title"] == "Microsoft.Network"
     assert check_title(lines("missing"), False) == "Get ready   2 to do"
-    assert check_title([lines()[0], lines()[3]], False) == "Get ready   all there"
+    assert check_title(lines()[:2], False) == "Get ready   all there"
+    assert check_title([lines()[0], lines()[3]], False) == "Get ready   nothing is missing; unknown: Quota"
     told = {p.head.strip(): p.text for p in check_details(lines("missing")[1])}
     assert told == {
         "found": "NotRegistered.",
@@ -200,6 +207,14 @@ def test_nothing_from_outside_acts_on_a_terminal() -> None:
     line = {**lines()[0], "found": hostile, "meaning": hostile, "ask": hostile}
     endpoint = {**endpoints()[0], "name": hostile, "address": hostile, "state": hostile}
     thing = {**things()[0], "name": hostile, "state": hostile, "cost": hostile}
+    words = ("name", "title", "status", "words", "model", "by", "run", "output", "studio")
+    job = {
+        **jobs()[0],
+        **dict.fromkeys(words, hostile),
+        "hyperparameters": {hostile: hostile},
+        "inputs": [hostile],
+    }
+    asset = {"ref": hostile, "kind": "uri_file", "description": hostile, "run": hostile, "created": T0}
     model = {**models()[1], "licence": hostile, "title": hostile, "defaults": {hostile: hostile}}
     chosen = account(Account("azure_cli", hostile, hostile, hostile, hostile, hostile))
     texts = [
@@ -212,9 +227,25 @@ def test_nothing_from_outside_acts_on_a_terminal() -> None:
         *(p.text for p in (*check_details(line), *endpoint_details(endpoint, T0), *thing_details(thing, T0))),
         *(p.text for p in model_details(model, "eastus2", quotes())),
         *(f"{pick.title}{pick.note}" for pick in thing_picks([thing])),
-        *account_lines(chosen, True, True),
+        *account_lines(chosen, True, True, {"user": hostile, "user_tenant": hostile}),
+        *(p.text for p in (*job_details(job, hostile, T0), *log_lines([{"name": hostile, "text": hostile}]))),
+        *(cell for row in job_rows([job], {}, T0) for cell in row.cells.values()),
+        *(text for option in asset_options([asset], T0) for text in option[1:]),
     ]
     assert not set("".join(texts)) & {"\x1b", "\x9b", "\x07"}
+
+
+def test_the_terms_of_an_endpoint_are_those_of_whose_model_it_serves() -> None:
+    assert deploy_terms("MIT", "").endswith(
+        "(https://www.microsoft.com/licensing/terms); the base model's licence: MIT."
+    )
+    assert deploy_terms("", "Meta") == "Terms: those of Meta's offer in the Azure Marketplace."
+
+
+def test_a_run_s_trouble_is_mended_by_keys() -> None:
+    told = from_run("`finetui azure logs finetui-x` shows its log; `finetui resume x-1` sends a new one.")
+    assert told == "l on Jobs (2, z) shows its log; r sends a new one."
+    assert from_run("`finetui azure models` names the regions.") == "Models (2, z) names the regions."
 
 
 def test_every_letter_of_a_code_is_another_picture() -> None:

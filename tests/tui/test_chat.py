@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.tui.driving import press, screen_text, shown, type_text, until
 from tests.tui.made_runs import T0, make_run, story, write
 from tui import conversation as talk
 from tui.app import FinetuiApp
+from tui.conversation import Settings
 from tui.widgets.chatsettings import ChatSettings
 from tui.widgets.dialogs import Ask, Choose
 
@@ -85,14 +87,16 @@ async def test_a_reply_is_streamed_and_can_be_stopped(client: FakeClient, made: 
         await shown(pilot, "writing")
         await shown(pilot, "A writes; s stops it")
         await press(pilot, "escape s")
+        await shown(pilot, "B writes; s stops it")  # only the one that was being written ends
+        await press(pilot, "s")
         await until(pilot, lambda: not screen_of(pilot).busy)
-        await shown(pilot, "stopped")
         await press(pilot, "b b")  # the base is not asked now what was given up
-        assert client.cancelled == 1 and len(client.asked) == 1
+        assert client.cancelled == 2 and len(client.asked) == 2
+        assert screen_text(pilot).count("stopped") == 2
         client.gate.set()
         await press(pilot, "r")  # again: both sides anew
         await answered(pilot)
-        await until(pilot, lambda: len(client.asked) == 3)
+        await until(pilot, lambda: len(client.asked) == 4)
         await shown(pilot, "B answers hello")
         assert "stopped" not in screen_text(pilot)
 
@@ -142,6 +146,22 @@ async def test_settings_are_checked_and_used(client: FakeClient, made: list[Targ
         await answered(pilot)
         assert client.asked[0]["temperature"] == 0.7 and client.asked[0]["top_p"] == 0.9
         assert client.asked[0]["messages"][0] == {"role": "system", "content": "You are Fox."}
+
+
+async def test_tab_goes_from_setting_to_setting_and_what_is_not_touched_stays(
+    client: FakeClient, made: list[Target]
+) -> None:
+    async with FinetuiApp(mode="chat").run_test(size=(100, 30)) as pilot:
+        await shown(pilot, "temperature 0 (greedy)")
+        before = Settings(temperature=0.5, top_p=0.25, seed=1234567890123)
+        screen_of(pilot).changed_settings(before)
+        await press(pilot, "o")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ChatSettings))
+        await press(pilot, "tab tab")
+        await type_text(pilot, "17")  # in place of what is there
+        await press(pilot, "enter")
+        await shown(pilot, "at most 17 tokens")
+        assert screen_of(pilot).settings == replace(before, max_tokens=17)
 
 
 async def test_another_run_is_loaded_in_place_of_the_first(client: FakeClient, made: list[Target]) -> None:

@@ -43,7 +43,7 @@ def test_settings_are_kept_whole_and_older_ones_open() -> None:
     here = Settings(0.5, 0.9, 64, 7, "sys", ("END",))
     assert Settings.of(json.loads(json.dumps(vars(here)))) == here
     assert Settings.of({"seed": 3, "of_a_later_version": 1}) == Settings(seed=3)
-    assert here.sampling() == {
+    assert here.sampling(0) == {
         "temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "seed": 7, "stop": ("END",)
     }  # fmt: skip
 
@@ -63,6 +63,7 @@ async def test_asking_again_keeps_the_earlier_replies_as_a_branch(
         await answered(pilot)
         await shown(pilot, "branch 2 of 2")
         await shown(pilot, "anew A answers two")
+        assert [item["seed"] for item in client.asked] == [42, 42, 42, 42, 43, 43]
         assert [turn.number for turn in screen.talk.path()] == [1, 3]
         await press(pilot, "left_square_bracket")
         await shown(pilot, "branch 1 of 2")

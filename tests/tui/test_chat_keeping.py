@@ -17,6 +17,7 @@ from tests.tui.driving import press, screen_text, shown, until
 from tui.app import FinetuiApp
 from tui.screens import chat_replies
 from tui.screens.chat_list import ChatList
+from tui.screens.data import DataScreen
 from tui.screens.train import TrainScreen
 from tui.widgets.dialogs import ErrorDialog
 
@@ -204,7 +205,7 @@ async def test_a_reply_is_saved_as_it_is_or_corrected(
         await choose(pilot, "A")
         await until(pilot, lambda: path.read_bytes().count(b"\n") == 2)
         await until(
-            pilot, lambda: f"row 2 written: {path}" in [note.message for note in pilot.app._notifications]
+            pilot, lambda: any(f"row 2 written: {path}" in note.message for note in pilot.app._notifications)
         )
         path.write_text("something else\n")
         await press(pilot, "w")
@@ -212,6 +213,19 @@ async def test_a_reply_is_saved_as_it_is_or_corrected(
         await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
         assert path.read_text() == "something else\n"
     assert edited[0].startswith("B answers two")
+
+
+async def test_saved_rows_are_opened_in_data_which_checks_them(
+    client: FakeClient, made: list[Target], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    append_row(path, training_row([{"role": "user", "content": "a lamp?"}], "b"))
+    async with FinetuiApp(mode="chat").run_test(size=WIDE) as pilot:
+        screen = await ready(pilot)
+        screen.rows_file = path
+        await press(pilot, "D")
+        await until(pilot, lambda: isinstance(pilot.app.screen_stack[0], DataScreen))
+        await shown(pilot, "a lamp?")
 
 
 async def test_improve_opens_train_with_the_rows_and_the_model(

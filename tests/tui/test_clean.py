@@ -230,7 +230,7 @@ async def test_deleting_a_run_names_who_started_from_it(runs: dict[str, RunDirec
     async with FinetuiApp().run_test(size=(100, 30), notifications=True) as pilot:
         screen: Any = pilot.app.screen
         await until(pilot, lambda: len(screen.table.rows_shown) == 6)
-        names = [row.name for row in screen.table.rows_shown]
+        names = [row.name for row in screen.table.runs]
         await press(pilot, "g " + "j " * names.index("done-one"))
         await shown(pilot, "to      paused-one @20, started from it")
         await press(pilot, "x")
@@ -246,7 +246,7 @@ async def test_a_served_run_is_refused_at_once_with_the_way_out(runs: dict[str, 
     async with FinetuiApp().run_test(size=(100, 30)) as pilot:
         screen: Any = pilot.app.screen
         await until(pilot, lambda: len(screen.table.rows_shown) == 6)
-        names = [row.name for row in screen.table.rows_shown]
+        names = [row.name for row in screen.table.runs]
         await press(pilot, "g " + "j " * names.index("stopped-one"))
         await shown(pilot, "served  by the deployment support")
         await press(pilot, "x")

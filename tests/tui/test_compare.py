@@ -13,12 +13,13 @@ from rich.cells import cell_len
 from textual.pilot import Pilot
 
 from core import events as e
+from core.runs import prices
 from core.runs.compare import compare
 from core.runs.directory import RunDirectory
 from core.runs.tally import Point
 from tests.core.runs.test_clean import froze
 from tests.core.runs.test_compare import recipe, remote
-from tests.tui.driving import press, screen_text, shown, until
+from tests.tui.driving import press, screen_text, shown, type_text, until
 from tests.tui.made_runs import T0, make_run, running, some_runs, step, story, write
 from tui import compare_text
 from tui.app import FinetuiApp
@@ -26,7 +27,7 @@ from tui.curves import Curves, time_axis
 from tui.envelope import Series
 from tui.screens.compare import CompareScreen
 from tui.screens.runs import RunsScreen
-from tui.widgets.dialogs import ErrorDialog
+from tui.widgets.dialogs import Ask, ErrorDialog
 from tui.widgets.overlay import DASHES, TALL_DOTS, Overlay, dashed, place_letter
 
 
@@ -213,7 +214,7 @@ async def open_page(pilot: Pilot[Any], names: list[str]) -> CompareScreen:
     assert isinstance(runs, RunsScreen)
     await until(pilot, lambda: len(runs.table.rows_shown) >= len(names))
     for name in names:
-        await press(pilot, "g " + "j " * [row.name for row in runs.table.rows_shown].index(name))
+        await press(pilot, "g " + "j " * [row.name for row in runs.table.runs].index(name))
         await press(pilot, "space")
     await press(pilot, "v")
     await until(pilot, lambda: isinstance(pilot.app.screen, CompareScreen) and pilot.app.screen.found)
@@ -332,6 +333,34 @@ async def test_tables_are_copied_and_written(
         target = tmp_path / "done-one-stopped-one-paused-one.compare.json"
         await until(pilot, target.exists)
         assert [run["id"] for run in json.loads(target.read_text())["runs"]] == NAMES
+
+
+async def test_the_price_of_an_hour_gives_the_training_cost_and_is_kept(
+    runs: dict[str, RunDirectory],
+) -> None:
+    async with FinetuiApp().run_test(size=(100, 30)) as pilot:
+        screen = await open_page(pilot, NAMES)
+
+        def cost() -> list[str]:
+            told = next(
+                item.text for item in screen.figures.paragraphs if item.text.startswith("training cost")
+            )
+            return told.split()[2:]
+
+        assert cost() == ["unknown"] * 3
+        await press(pilot, "dollar_sign")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+        await type_text(pilot, "cheap")
+        await press(pilot, "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
+        await press(pilot, "escape dollar_sign")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+        await type_text(pilot, "$3600")
+        await press(pilot, "enter")
+        await until(pilot, lambda: "unknown" not in cost())
+        seconds = [side.figures(None)["duration_s"] for side in screen.sides]
+        assert cost() == [f"${second:.2f}" for second in seconds]  # a dollar a second
+        assert prices.hour_usd() == 3600.0
 
 
 def screen_of_or_none(pilot: Pilot[Any]) -> CompareScreen | None:

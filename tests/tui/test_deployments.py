@@ -17,6 +17,7 @@ from textual.pilot import Pilot
 from core.runs import locks
 from core.runs.process import Identity
 from core.serving import deployments, sockets
+from core.serving.trash import Dependents
 from tests.core.serving.gateways import make_settings
 from tests.core.serving.gateways import running as gateway
 from tests.tui.driving import press, screen_text, shown, until
@@ -221,9 +222,10 @@ def test_questions_name_the_deployment_and_what_is_lost(home: Path) -> None:
     assert (question, answer) == ("Stop support-prod?", "Stop it")
     assert "20 s to end" in loses
     assert "http://127.0.0.1:8100/v1" in loses
-    _, loses, _ = remove_question(item, 5_000_000, ["a", "b"])
-    assert "5.0 MB" in loses
+    _, loses, _ = remove_question(item, 5_000_000, Dependents(("a", "b"), ("a [/] chat",)))
+    assert "5.0 MB" in loses and "30 days" in loses
     assert "a, b ask it" in loses
+    assert "without new replies: a [/] chat." in loses
 
 
 def test_kept_texts_are_shown_as_they_are() -> None:

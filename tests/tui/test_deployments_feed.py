@@ -60,13 +60,13 @@ def test_a_log_that_stays_the_same_is_not_read_again(home: Path, monkeypatch: py
     directory = make_deployment("support-prod")
     log_requests(directory, [entry(1)])
     looker, reads = Looker(), []
-    whole = deployment_watch.watch.summary
+    whole = deployment_watch.watch.summaries
 
     def counted(*arguments: Any) -> Any:
         reads.append(arguments)
         return whole(*arguments)
 
-    monkeypatch.setattr(deployment_watch.watch, "summary", counted)
+    monkeypatch.setattr(deployment_watch.watch, "summaries", counted)
     for _ in range(3):
         assert looker.look(PERIODS[0], NOW)[0].summary.requests == 1
     assert len(reads) == 1

@@ -10,7 +10,7 @@ import pytest
 from core.serving import deployments
 from core.serving.settings import DeploymentError, digest, read_settings
 from tests.tui.driving import press, shown, type_text, until
-from tests.tui.made_deployments import entry, log_requests, make_deployment, three
+from tests.tui.made_deployments import entry, log_requests, make_deployment, served, three
 from tests.tui.made_runs import T0
 from tests.tui.test_deployments import opened
 from tui.app import FinetuiApp
@@ -117,10 +117,10 @@ async def test_another_key_is_shown_once_after_a_question(home: Path) -> None:
 
 
 async def test_remove_names_what_is_lost_and_no_is_the_safe_answer() -> None:
-    directory = make_deployment("support-prod")
+    directory = make_deployment("support-prod", models=(served("support-prod", folder=""),))
     (directory / "weights").write_bytes(bytes(5_000_000))
     make_deployment("asks", 60.0, safety={"kind": "guard", "deployment": "support-prod", "model": "m"})
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
+    async with FinetuiApp().run_test(size=(80, 24), notifications=True) as pilot:
         await opened(pilot)
         await press(pilot, "x")
         await shown(pilot, "Remove support-prod?")
@@ -134,6 +134,14 @@ async def test_remove_names_what_is_lost_and_no_is_the_safe_answer() -> None:
         await press(pilot, "y")
         await until(pilot, lambda: not directory.exists())
         await shown(pilot, "Deployments  1")
+        await press(pilot, "u")
+        await shown(pilot, "Bring back which deployment?")
+        await shown(pilot, "kept for 30 more days")
+        await press(pilot, "enter")
+        await until(pilot, directory.exists)
+        await shown(pilot, "Deployments  2")
+        await press(pilot, "u")
+        await shown(pilot, "The trash is empty")
 
 
 @pytest.mark.parametrize(("key", "verb"), [("s", "stop"), ("r", "restart")])

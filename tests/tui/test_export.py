@@ -68,7 +68,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 async def open_dialog(pilot: Pilot[Any]) -> None:
     screen = pilot.app.screen_stack[0]
     assert isinstance(screen, RunsScreen)
-    await until(pilot, lambda: screen.query_one(RunTable).chosen is not None)
+    await until(pilot, lambda: screen.query_one(RunTable).run is not None)
     await press(pilot, "o")
     await until(pilot, lambda: isinstance(pilot.app.screen, ExportDialog))
 

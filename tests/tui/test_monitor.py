@@ -18,7 +18,8 @@ from tui.app import FinetuiApp
 from tui.screens import monitor
 from tui.screens.monitor import MonitorScreen
 from tui.watch import Watch, sample_paragraphs
-from tui.widgets.dialogs import Ask, Confirm, ErrorDialog
+from tui.widgets.chart import Chart, Mark
+from tui.widgets.dialogs import Ask, Choose, Confirm, ErrorDialog
 
 SIZES = [(80, 24), (100, 30), (160, 45)]
 
@@ -65,6 +66,19 @@ def test_evaluations_tell_the_best() -> None:
     assert "step 0  evaluation loss 2.4000 (the base model)" in texts
     assert sum("(best so far)" in text for text in texts) == 3
     assert any(text.startswith("step 40") and "(best 0.9037 at 30)" in text for text in texts)
+
+
+async def test_a_turned_dial_is_marked_in_the_charts_and_told_in_the_log(live: RunDirectory) -> None:
+    app = FinetuiApp(mode="monitor", run=live.id)
+    async with app.run_test(size=(160, 45)) as pilot:
+        await shown(pilot, "25 / 40")
+        write(live, [e.Changed(time=T0 + 36, name="learning_rate", old="0.0002", new="0.0001", step=25)])
+        await shown(pilot, "learning_rate")
+        charts = {item.id: item for item in app.screen.query(Chart)}
+        last = screen_of(pilot).story.learning_rate.last
+        await until(pilot, lambda: charts["chart-rate"].marks == [Mark(25, last, "▼", "v")])
+        assert [mark.step for mark in charts["chart-loss"].marks] == [25]
+        assert "0.0002" in screen_text(pilot) and "0.0001" in screen_text(pilot)
 
 
 def test_samples_hold_the_base_and_the_latest_reply() -> None:
@@ -244,6 +258,25 @@ async def test_checkpoint_and_sample_are_asked_of_the_worker(live: RunDirectory)
         await type_text(pilot, "hello")
         await press(pilot, "enter")
         await until(pilot, lambda: control.pending(live.control_dir) == ["checkpoint", "sample"])
+
+
+async def test_a_dial_is_turned_by_keys_and_a_wrong_value_is_named(live: RunDirectory) -> None:
+    async with FinetuiApp(mode="monitor", run=live.id).run_test(size=(80, 24)) as pilot:
+        await shown(pilot, "25 / 40")
+        for value, wrong in (("much", True), ("0.0001", False)):
+            await press(pilot, "t")
+            await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+            await press(pilot, "enter")
+            await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+            await type_text(pilot, value)
+            await press(pilot, "enter")
+            if wrong:
+                await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
+                await shown(pilot, "`learning_rate` is 'much'")
+                await press(pilot, "escape")
+        await until(pilot, lambda: control.pending(live.control_dir) == ["change"])
+        (asked,) = control.Inbox(live.control_dir).take()
+        assert asked.arguments == {"name": "learning_rate", "value": 1e-4}
 
 
 async def test_panes_charts_scale_smoothing_and_follow(live: RunDirectory) -> None:

@@ -43,7 +43,7 @@ def screen_of(pilot: Pilot[Any]) -> RunsScreen:
 
 
 def names(pilot: Pilot[Any]) -> list[str]:
-    return [row.name for row in screen_of(pilot).query_one(RunTable).rows_shown]
+    return [row.name for row in screen_of(pilot).query_one(RunTable).runs]
 
 
 async def go_to(pilot: Pilot[Any], name: str) -> None:

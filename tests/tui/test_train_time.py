@@ -21,7 +21,7 @@ from tui import planning
 from tui.app import FinetuiApp
 
 __all__ = ["backend", "make_recipe", "tiny_model"]
-TIMES = TimePlan(start_s=12.0, train_s=600.0, evaluate_s=48.0, samples_s=30.0, tokens_per_s=240.0)
+TIMES = TimePlan(start_s=12.0, train_s=600.0, evaluate_s=48.0, samples_s=30.0, save_s=5.0, tokens_per_s=240.0)
 
 
 async def test_t_measures_and_a_change_forgets(

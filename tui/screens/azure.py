@@ -72,14 +72,16 @@ class AzureScreen(AzureChoices):
         self.refresh_bindings()
 
     async def load(self) -> None:
-        if self.desk.signed_in and not self.desk.checked:
+        if self.desk.signed_in and not (self.desk.checked and self.desk.checked_for == self.desk.model):
+            await self.settle()
             self.check()
+        self._point()
 
     @work(exclusive=True, group="check")
     async def check(self) -> None:
         """Ask Azure about every line; each is shown as it is known. A line that was not right gets the cursor."""
         desk = self.desk
-        self.checking, desk.checked, desk.lines = True, False, []
+        self.checking, desk.checked, desk.lines, desk.checked_for = True, False, [], desk.model
         self.show()
         try:
             async for kind, value in desk.stream("checklist", model=desk.model):
@@ -94,8 +96,12 @@ class AzureScreen(AzureChoices):
         finally:
             self.checking = False
         self.show()
-        wrong = next((at for at, line in enumerate(self.all_lines()) if line["state"] == "missing"), None)
-        if wrong is not None and self.table.cursor == 0:
+        self._point()
+
+    def _point(self) -> None:
+        """Put the cursor, which has not been moved yet, on the first line that is not right."""
+        wrong = next((at for at, line in enumerate(self.all_lines()) if line["state"] == "missing"), 0)
+        if self.table.cursor == 0 and self.desk.checked:
             self.table.go(wrong)
 
     # -- keys
@@ -124,14 +130,8 @@ class AzureScreen(AzureChoices):
         self.desk.stop()
 
     def action_look(self) -> None:
-        self.look_again()
-
-    @work(exclusive=True, group="begin")
-    async def look_again(self) -> None:
-        """Ask for the token and for every line again."""
-        await self.answer(self.desk.look())
-        if self.desk.signed_in:
-            self.check()
+        self.desk.signed_in, self.desk.checked = None, False  # the token too is asked for anew
+        self.begin()
 
     def copied(self) -> str:
         line = self.line()

@@ -7,8 +7,9 @@ from typing import Any
 
 from textual import work
 
-from tui.azure_text import FIXES, IDENTITIES, SIGN_IN
+from tui.azure_text import FIXES, IDENTITIES, IN_SENTENCES, SIGN_IN
 from tui.azurework import Task
+from tui.format import one_line
 from tui.screens.azure_page import AzurePage
 
 Plain = dict[str, Any]
@@ -22,16 +23,17 @@ CHOICES = (
 FREE = "It is free; what is put into it may cost."
 HUB_COST = (
     "Azure makes a hub with a storage account and a key vault, and a project in it. The hub is free, the storage and "
-    "the vault are charged by what they hold: mostly cents a month. AI Search and AI services are not made."
+    "the vault are charged by what they hold: mostly cents a month. AI Search, which bills by the hour, is skipped."
 )
+SERVICES_COST = (
+    "AI services cost nothing until they are used, then by the call; fine-tuning uses none of them."
+)
+NO_SERVICES = "No AI services are connected."
+NONE = "none"
 
 
 class AzureChoices(AzurePage):
     """The part of the checklist that changes something."""
-
-    def check(self) -> object:
-        """Ask for every line again."""
-        raise NotImplementedError
 
     # -- what a line offers
 
@@ -49,6 +51,8 @@ class AzureChoices(AzurePage):
             self.action_sign_in()
         elif verb == "choose":
             self._choose("project" if line["key"] == "project" else "subscription")
+        elif verb == "connect_ai_services":
+            self._connect()
         else:
             self._choose("resource_group" if verb == "create_group" else "project")
 
@@ -65,8 +69,6 @@ class AzureChoices(AzurePage):
         """Something was registered or made, and chosen."""
         self.desk.account = account
         self.desk.forget()
-        if self.is_attached:
-            self.check()
 
     # -- signing in
 
@@ -82,20 +84,17 @@ class AzureChoices(AzurePage):
             self._sign_in(identity)
 
     def _sign_in(self, identity: str) -> None:
-        task = Task(SIGN_IN, "signing in")
+        task = Task(SIGN_IN, f"signing in by {IN_SENTENCES[identity]}")
         self.desk.begin(self.finetui, task, "sign_in", self._signed_in, identity=identity)
 
     def _signed_in(self, found: Plain) -> None:
-        user = f" as {found.pop('user')}" if found.get("user") else ""
-        self.desk.account, self.desk.signed_in = found, True
+        self.desk.account, self.desk.signed_in, self.desk.who = found, True, found
         self.desk.forget()
+        user = f" as {one_line(found['user'])}" if found["user"] else ""
         self.finetui.notify(f"Signed in{user} by {found['identity_words']}.")
-        if self.is_attached:
-            self._settle()
 
-    @work(group="ask")
-    async def _settle(self) -> None:
-        """Choose what there is but one of, then check."""
+    async def settle(self) -> None:
+        """Choose what there is but one of."""
         for name, listed in (
             ("subscription", "subscriptions"),
             ("resource_group", "groups"),
@@ -107,7 +106,6 @@ class AzureChoices(AzurePage):
             if found is None or len(found) != 1:
                 break
             await self.answer(self.desk.choose(**self._values(name, found[0])))
-        self.check()
 
     # -- choosing
 
@@ -161,7 +159,7 @@ class AzureChoices(AzurePage):
     async def _keep(self, values: dict[str, str]) -> None:
         """Keep a choice, and what follows from it."""
         if await self.answer(self.desk.choose(**values)) is not None:
-            self._settle()
+            self.begin()
 
     def _values(self, name: str, item: Plain) -> dict[str, str]:
         """What is kept when an item of a list is chosen.
@@ -222,7 +220,9 @@ class AzureChoices(AzurePage):
         if hub is None:
             return
         there = next((item for item in hubs or () if item["name"] == hub), None)
-        region = there["region"] if there else await self._region()
+        if there is None:
+            new = (await self.app.push_screen_wait(Ask("Name of its hub", new)) or "").strip()
+        region = there["region"] if there else await self._region() if new else None
         if not region:
             return
         what = (
@@ -230,13 +230,54 @@ class AzureChoices(AzurePage):
             if there
             else f"Make the hub {new} and the project {project} in {region}?"
         )
-        cost = "A project costs nothing." if there else HUB_COST
+        cost, services = "A project costs nothing.", ""
+        if not there:
+            wanted = await self._services(project, [(NONE, "none", "fine-tuning needs none")])
+            if wanted is None:
+                return
+            services = wanted
+            beside = f"{services} is connected: {SERVICES_COST}" if services else NO_SERVICES
+            cost = f"{HUB_COST} {beside}"
         if await self.app.push_screen_wait(Confirm(what, cost, "Make it")):
             task = Task("fix", f"making the project {project}")
             self.desk.begin(
                 self.finetui, task, "fix", self._fixed,
                 action="create_project", name=project, hub=hub if there else new, region=region,
+                ai_services=services,
             )  # fmt: skip
+
+    @work(group="ask")
+    async def _connect(self) -> None:
+        """Connect AI services to the project's hub."""
+        from tui.widgets.dialogs import Confirm
+
+        name = await self._services(self.desk.account["project"], [])
+        what = f"Connect the AI services account {name} to the project's hub?"
+        if name is not None and await self.app.push_screen_wait(Confirm(what, SERVICES_COST, "Connect")):
+            task = Task("fix", f"connecting the AI services account {name}")
+            self.desk.begin(
+                self.finetui, task, "fix", self._fixed, action="connect_ai_services", ai_services=name
+            )
+
+    async def _services(self, project: str, before: list[tuple[str, str, str]]) -> str | None:
+        """Name of an AI services account, there or new; empty for none of them, None where there was no answer."""
+        from tui.widgets.dialogs import Ask, Choose
+
+        there = await self.answer(self.desk.ask("ai_services"))
+        if there is None:
+            return None
+        options = [*before, *((str(at), item["name"], item["region"]) for at, item in enumerate(there))]
+        new = (NEW, "a new one ...", "made by Azure, after a question")
+        chosen = await self.app.push_screen_wait(Choose("Azure AI services", [*options, new]))
+        if chosen == NEW:
+            note = "It must be the only one in the world."
+            name = await self.app.push_screen_wait(
+                Ask("Name of the AI services account", f"{project.replace('_', '-')[:30]}-ai", note=note)
+            )
+            return (name or "").strip() or None
+        if chosen in (None, NONE):
+            return None if chosen is None else ""
+        return str(there[int(chosen)]["name"])
 
     async def _region(self) -> str | None:
         """A region that tunes the form's model, or some model of the catalogue."""

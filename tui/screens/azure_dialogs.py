@@ -21,8 +21,8 @@ class DeployDialog(Dialog["tuple[str, bool] | None"]):
     Args:
         model: `name:version` of the tuned model.
         name: proposed for the endpoint.
-        region: where it will run.
-        cost: what it costs, in words.
+        costs: what it costs and where, in words.
+        terms: what holds for its use.
     """
 
     KEYS = "enter next, then deploy   tab next   esc cancel"
@@ -30,15 +30,18 @@ class DeployDialog(Dialog["tuple[str, bool] | None"]):
     AUTO_FOCUS = "Field"
     DEFAULT_CSS = """
     DeployDialog Static { height: auto; margin: 0 0 1 0; }
+    DeployDialog .label, DeployDialog #wrong, DeployDialog Field { margin: 0; }
+    DeployDialog #dialog { max-height: 96%; padding: 1 2 0 2; }
+    DeployDialog #wrong { height: 1; }
     DeployDialog Choices, DeployDialog Choices:focus { border: none; height: 2; margin: 0 0 1 0; }
     """
 
-    def __init__(self, model: str, name: str, region: str, cost: str) -> None:
+    def __init__(self, model: str, name: str, costs: str, terms: str) -> None:
         super().__init__()
         self._model = model
         self._proposed = name
-        self._region = region
-        self._cost = cost
+        self._costs = costs
+        self._terms = terms
 
     @property
     def heading(self) -> str:
@@ -49,18 +52,14 @@ class DeployDialog(Dialog["tuple[str, bool] | None"]):
 
         yield Static("Name of the endpoint, unique in its region:", markup=False, classes="label")
         yield Field(self._proposed, id="endpoint-name", select_on_focus=True)
-        yield Choices(Option("Content safety on", id=ON), Option("Content safety off", id=OFF), markup=False)
-        yield Static(SAFETY_ON, markup=False)
-        yield Static(SAFETY_OFF, markup=False)
-        cost = f"In {self._region}. Costs: {self._cost}, until it is deleted."
-        yield Static(visible(cost), markup=False)
         yield Static("", id="wrong", classes="error", markup=False)
+        yield Choices(Option("Content safety on", id=ON), Option("Content safety off", id=OFF), markup=False)
+        yield Static(f"{SAFETY_ON}\n{SAFETY_OFF}", markup=False)
+        yield Static(visible(self._costs), markup=False)
+        yield Static(visible(self._terms), markup=False, classes="label")
 
     def on_mount(self) -> None:
         self.query_one(Choices).highlighted = 0
-
-    def on_field_passed(self) -> None:
-        self.focus_next()
 
     @on(Input.Submitted)
     def _named(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable
 from time import time as now
@@ -14,7 +15,7 @@ from textual.widgets import Static
 
 from core.errors import FinetuiError
 from tui.actions import bindings
-from tui.azure_lists import bill, endpoint_details, endpoint_rows, per_hour
+from tui.azure_lists import bill, deploy_costs, deploy_terms, endpoint_details, endpoint_rows, per_hour
 from tui.azurework import Desk, Task
 from tui.format import count, one_line
 from tui.screens.azure_page import AzurePage
@@ -23,16 +24,10 @@ from tui.widgets.textpane import TextPane
 
 Plain = dict[str, Any]
 ASKING = "Asking Azure for the endpoints ..."
-NOT_SIGNED_IN = "The project is asked with your sign-in.\n\n[ [ goes to Get ready, where i signs in."
+NOT_SIGNED_IN = "The project is asked with your sign-in.\n\ntab tab goes to Get ready, where i signs in."
 NONE_YET = (
     "No endpoints.\n\nAn endpoint answers with a model that was tuned in Azure. It is charged by the hour from the "
     "moment it is made, used or not.\nd deploys a tuned model."
-)
-
-NO_CODE = FinetuiError(
-    "The chat can't sign in by a device code.",
-    "Its process fetches the endpoint's key by itself, and your sign-in lives in another process.",
-    "i on Get ready signs in by the Azure CLI, a service principal or a managed identity.",
 )
 
 
@@ -58,7 +53,7 @@ class AzureEndpointsScreen(AzurePage):
                 Column("state", "State", 12),
                 Column("model", "Model", 34, from_width=120),
                 Column("cost", "An hour", 9, right=True),
-                Column("use", "Use", 12),
+                Column("use", "Use", 14),
                 Column("safety", "Filter", 10, from_width=100),
                 Column("by", "Made by", 9, from_width=120),
             ),
@@ -75,19 +70,28 @@ class AzureEndpointsScreen(AzurePage):
     # -- the list
 
     async def load(self) -> None:
-        if self.desk.endpoints is None and self.desk.signed_in:
+        if self.desk.signed_in:
             self.desk.endpoints = await self.answer(self.desk.ask("endpoints"))
             self.show()
+        (verb, model), self.desk.wish = self.desk.wish, ("", "")
+        if verb and self.desk.endpoints is not None:
+            self._grant(verb, model)
 
-    @work(exclusive=True, group="begin")
-    async def _ask(self) -> None:
-        self.desk.endpoints = None
-        self.show()
-        await self.load()
+    def _grant(self, verb: str, model: str) -> None:
+        """Do what another screen wanted of a tuned model."""
+        served = [item["model"] for item in self.desk.endpoints or ()]
+        if model in served:
+            self.table.go(served.index(model))
+            if verb == "chat":
+                self.action_chat()
+        elif verb == "chat":
+            self.finetui.show_error(_not_served(model))
+        else:
+            self._deploy(model)
 
     def show(self) -> None:
         endpoints = self.desk.endpoints or []
-        self.set_class(not endpoints, "-empty")
+        self.show_empty(not endpoints)
         words = NONE_YET if self.desk.endpoints == [] else ASKING
         self.empty.update(Content(words if self.desk.signed_in else NOT_SIGNED_IN))
         warning = bill(endpoints)
@@ -129,25 +133,27 @@ class AzureEndpointsScreen(AzurePage):
         return super().check_action(action, parameters)
 
     def action_look(self) -> None:
-        self._ask()
+        self.desk.endpoints = None
+        self.show()
+        self.begin()
 
     @on(Table.Chosen)
     def action_chat(self) -> None:
         item = self.endpoint()
         if item is None or not self.check_action("chat", ()):
             return
-        if self.desk.account["unattended"]:
-            self.finetui.chat_with(f"azure:{item['name']}")
-        else:
-            self.finetui.show_error(NO_CODE)
+        self.finetui.chat_with(f"azure:{item['name']}")
 
     def copied(self) -> str:
         item = self.endpoint()
         return str(item["address"] or item["name"]) if item else ""
 
+    def action_deploy(self) -> None:
+        self._deploy("")
+
     @work(group="ask")
-    async def action_deploy(self) -> None:
-        """Choose a tuned model, then its endpoint's name and filter, with the price beside."""
+    async def _deploy(self, chosen: str | None) -> None:
+        """Choose a tuned model unless one is chosen, then its endpoint's name and filter, with the price beside."""
         from tui.screens.azure_dialogs import DeployDialog
         from tui.widgets.dialogs import Choose
 
@@ -159,13 +165,16 @@ class AzureEndpointsScreen(AzurePage):
             self.finetui.show_error(_nothing_to_deploy(models))
             return
         options = [(key, key, f"run {item['run']}" if item["run"] else "") for key, item in free.items()]
-        chosen = await self.app.push_screen_wait(Choose("Deploy which model?", options))
-        if chosen is None:
+        if len(free) == 1:
+            chosen = next(iter(free))
+        elif chosen not in free:
+            chosen = await self.app.push_screen_wait(Choose("Deploy which model?", options))
+        if not chosen:
             return
         item = free[chosen]
-        cost = per_hour(await self._hosting(item["base"]))
-        region = str(self.desk.account.get("region", "")) or "the project's region"
-        answer = await self.app.push_screen_wait(DeployDialog(chosen, _name(item["name"]), region, cost))
+        costs = deploy_costs(await self._quotes(item["base"]), str(self.desk.account.get("region", "")))
+        terms = deploy_terms(*await asyncio.to_thread(_licence, item["base"]))
+        answer = await self.app.push_screen_wait(DeployDialog(chosen, _name(item["name"]), costs, terms))
         if answer is not None:
             name, safety = answer
             self.desk.begin(
@@ -173,25 +182,19 @@ class AzureEndpointsScreen(AzurePage):
                 name=name, model=chosen, content_safety=safety, run=item["run"],
             )  # fmt: skip
 
-    async def _hosting(self, base: str) -> Plain:
-        """The quote of an hour; unknown where the base model is."""
+    async def _quotes(self, base: str) -> Plain:
+        """The quotes of a base model by their kind; unknown where the model is."""
         try:
-            found: Plain = (await self.desk.prices(base))["hosting"]
+            return await self.desk.prices(base)
         except FinetuiError as error:
-            return {"amount": None, "why": one_line(error.what)}
-        return found
+            unknown = {"amount": None, "why": one_line(error.what), "asked": ""}
+            return dict.fromkeys(("hosting", "input", "output"), unknown)
 
     def _made(self, endpoint: Plain) -> None:
         self.desk.forget_made()
         self.finetui.notify(
             f"{endpoint['name']} is {endpoint['state'].lower()}, and charged by the hour from now on."
         )
-        self._again()
-
-    def _again(self) -> None:
-        """Ask anew, if the page is still there."""
-        if self.is_attached:
-            self._ask()
 
     @work(group="ask")
     async def action_rotate(self) -> None:
@@ -235,12 +238,28 @@ class AzureEndpointsScreen(AzurePage):
     def _deleted(self, found: Plain) -> None:
         self.desk.forget_made()
         self.finetui.notify(f"{found['deleted']} is deleted and no longer charged.")
-        self._again()
+
+
+def _licence(base: str) -> tuple[str, str]:
+    """A base model's licence, empty where the catalogue doesn't know it, and its partner, empty for Microsoft."""
+    from core import catalog
+    from core.azure.models import partner_of
+
+    entry = catalog.by_registry_id(base)
+    return entry.licence if entry else "", partner_of(base)
 
 
 def _name(model: str) -> str:
     """A name for an endpoint, from its model's: letters, digits and hyphens only."""
     return re.sub(r"[^a-zA-Z0-9]+", "-", model).strip("-")[:50].strip("-")
+
+
+def _not_served(model: str) -> FinetuiError:
+    return FinetuiError(
+        f"No endpoint serves {model}.",
+        "A model in Azure answers behind an endpoint only, and that is charged by the hour.",
+        "d deploys it, after its price.",
+    )
 
 
 def _nothing_to_deploy(models: list[Plain]) -> FinetuiError:

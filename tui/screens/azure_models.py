@@ -23,7 +23,8 @@ from tui.widgets.textpane import TextPane
 ASKING = "Asking Azure's registry ..."
 NOT_SIGNED_IN = "The registry is asked with your sign-in.\n\n[ goes to Get ready, where i signs in."
 NO_MATCH = (
-    "No model has all of these words in its name.\n\n/ changes them; empty shows those that finetui knows."
+    "No model of the registry has all of these words in its name: {words}\n\n"
+    "/ changes them; empty shows those that finetui knows."
 )
 
 
@@ -41,7 +42,9 @@ class AzureModelsScreen(AzurePage):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
-        self.search = Field(placeholder="parts of the name, e.g. phi 4 mini", id="search")
+        self.search = Field(
+            placeholder="parts of the name, e.g. phi 4 mini", id="search", select_on_focus=True
+        )
         self.empty = Static(ASKING, id="empty", markup=False)
         self.table = Table(
             (
@@ -99,11 +102,11 @@ class AzureModelsScreen(AzurePage):
 
     def show(self) -> None:
         models = self.desk.models
-        self.set_class(not models, "-empty")
+        self.show_empty(not models)
         if models is None and not self.desk.signed_in:
             self.empty.update(Content(NOT_SIGNED_IN))
         elif models == []:
-            self.empty.update(Content(NO_MATCH))
+            self.empty.update(Content(NO_MATCH.format(words=one_line(self.desk.words))))
         found = f"   named {one_line(self.desk.words)}" if self.desk.words else "   / searches the registry"
         self.table.show(
             model_rows(models or (), self.place, self.prices), f"Models  {count(len(models or ()))}{found}"

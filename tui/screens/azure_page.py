@@ -11,10 +11,11 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 
 from core.errors import FinetuiError
+from tui.actions import AZURE_PAGES
 from tui.azure_text import account_lines
 from tui.azurework import Desk
 from tui.screens.base import ModeScreen
-from tui.widgets.azurebar import PAGES, AzureBar
+from tui.widgets.azurebar import AzureBar
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 from tui.widgets.problem import Problem
@@ -70,32 +71,38 @@ class AzurePage(ModeScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.context = PAGES[self.MODE]
-        self.desk.changed = self._desk_changed
+        self.context = AZURE_PAGES[self.MODE]
+        self.desk.changed, self.desk.ended = self._desk_changed, self.begin
         self._desk_changed()
-        self._begin()
+        self.begin()
 
     def on_unmount(self) -> None:
         if self.desk.changed == self._desk_changed:
-            self.desk.changed = lambda: None
+            self.desk.changed = self.desk.ended = lambda: None
 
     def on_resize(self, event: events.Resize) -> None:
         self.call_after_refresh(self._desk_changed)
 
     @work(exclusive=True, group="begin")
-    async def _begin(self) -> None:
-        """Ask what this page shows, unless it is known."""
+    async def begin(self) -> None:
+        """Ask what this page shows; what was known before stands meanwhile."""
         if self.desk.signed_in is None:
             await self.answer(self.desk.look())
         await self.load()
 
     async def load(self) -> None:
-        """Ask for what is not known yet."""
+        """Ask for what the page shows."""
         raise NotImplementedError
 
     def show(self) -> None:
         """Draw what is known."""
         raise NotImplementedError
+
+    def show_empty(self, empty: bool) -> None:
+        """Show what stands in the list's place while it has no lines; the keys are the list's again when it has."""
+        self.set_class(empty, "-empty")
+        if not empty and self.focused is None:  # Textual takes the focus from what is not shown
+            self.call_after_refresh(self.go_home)
 
     async def answer(self, asked: Awaitable[Answer]) -> Answer | None:
         """What was asked for; the error is shown in place, and None returned."""
@@ -115,7 +122,7 @@ class AzurePage(ModeScreen):
 
         desk = self.desk
         wide = self.size.width >= WIDE_COLUMNS
-        lines = account_lines(desk.account, desk.signed_in, wide)
+        lines = account_lines(desk.account, desk.signed_in, wide, desk.who)
         self.bar.show(lines, note(), str(desk.task) if desk.task else "")
         self.sign_in_panel.show(*desk.code, self.CODE_KEYS)
         self.set_class(bool(desk.code[1]), "-code")
@@ -123,6 +130,11 @@ class AzurePage(ModeScreen):
         self.refresh_bindings()
 
     # -- keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "read":
+            return not self.has_class("-empty")
+        return super().check_action(action, parameters)
 
     def close_overlay(self) -> None:
         """`esc`: back to the list, then back to Train."""
@@ -148,7 +160,7 @@ class AzurePage(ModeScreen):
 
     def _turn(self, by: int) -> None:
         """The page so many further on."""
-        modes = list(PAGES)
+        modes = list(AZURE_PAGES)
         mode = modes[(modes.index(self.MODE) + by) % len(modes)]
         self.app.switch_screen(page(mode, self.desk))
 

@@ -60,19 +60,13 @@ class AzureSweepScreen(AzurePage):
         return {thing["key"]: thing for thing in self.desk.things or ()}
 
     async def load(self) -> None:
-        if self.desk.things is None and self.desk.signed_in:
+        if self.desk.signed_in:
             self.desk.things = await self.answer(self.desk.ask("sweep"))
             self.show()
 
-    @work(exclusive=True, group="begin")
-    async def _ask(self) -> None:
-        self.desk.things = None
-        self.show()
-        await self.load()
-
     def show(self) -> None:
         things = self.desk.things or []
-        self.set_class(not things, "-empty")
+        self.show_empty(not things)
         words = NOTHING if self.desk.things == [] else ASKING
         self.empty.update(Content(words if self.desk.signed_in else NOT_SIGNED_IN))
         self.picks.show(thing_picks(things), self._title())
@@ -87,7 +81,7 @@ class AzureSweepScreen(AzurePage):
         self.picks.border_title = Content(self._title())
         pick = self.picks.chosen
         thing = self.things.get(pick.id) if pick else None
-        self.details.title = f"{thing['kind']} {one_line(thing['name'])}" if thing else ""
+        self.details.title = f"{thing['kind'].replace('_', ' ')} {one_line(thing['name'])}" if thing else ""
         self.details.set_paragraphs(thing_details(thing, now()) if thing else [])
         self.details.show_titles()
         self.refresh_bindings()
@@ -113,7 +107,9 @@ class AzureSweepScreen(AzurePage):
         self.picks.mark(set() if self.picks.marked >= free else free)
 
     def action_look(self) -> None:
-        self._ask()
+        self.desk.things = None
+        self.show()
+        self.begin()
 
     def copied(self) -> str:
         marked = [thing for key, thing in self.things.items() if key in self.picks.marked]
@@ -141,8 +137,6 @@ class AzureSweepScreen(AzurePage):
     def _deleted(self, found: Plain) -> None:
         self.desk.forget_made()
         self.finetui.notify(f"{count(found['deleted'])} deleted in Azure.")
-        if self.is_attached:
-            self._ask()
 
 
 def _kept(thing: Plain, user: str) -> FinetuiError:

@@ -10,7 +10,7 @@ changes. The app calls `show_run(run_id)` on the monitor, `talk_to(run_id)` on t
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -20,6 +20,9 @@ from textual.widget import Widget
 
 from tui.widgets.footer import Footer, is_typing
 from tui.widgets.header import Header
+
+if TYPE_CHECKING:
+    from tui.app import FinetuiApp
 
 
 class ModeScreen(Screen[None]):
@@ -39,6 +42,11 @@ class ModeScreen(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.AUTO_FOCUS = self.HOME or None  # type: ignore[misc]
+
+    @property
+    def finetui(self) -> FinetuiApp:
+        """The app, by its own type."""
+        return self.app  # type: ignore[return-value]
 
     def compose(self) -> ComposeResult:
         yield Header(self.MODE)

@@ -37,6 +37,7 @@ class ChatScreen(ChatRows):
     def compose_body(self) -> Iterable[Widget]:
         yield Static(NOBODY, id="nobody", markup=False)
         with Vertical(id="talk"):
+            yield self.sign_in
             with Horizontal(id="sides"):
                 yield from self.panes.values()
             yield self.problem

@@ -38,7 +38,9 @@ class ChatActions(ChatReplies):
                 return self.busy
             case "vote_left" | "vote_right" | "vote_tie":
                 return self.blind and turn is not None and turn.hidden and turn.answered and not self.busy
-            case "clear" | "copy" | "write" | "raw":
+            case "copy":
+                return turn is not None or bool(self.sign_in.code)
+            case "clear" | "write" | "raw":
                 return turn is not None
             case "next_turn" | "previous_turn":
                 return len(self.talk.turns) > 1
@@ -64,12 +66,14 @@ class ChatActions(ChatReplies):
             self.send(text)
 
     def action_stop(self) -> None:
-        self.workers.cancel_group(self, "reply")
+        self.stop()
 
     def action_again(self) -> None:
         """Ask for the replies to the turn once more; those there are stay, as a branch."""
         if self.turn is not None:
             self.say_instead(self.turn, self.turn.text)
+            if self.settings.temperature == 0:
+                self.notify("At temperature 0 a model says the same again; o changes it.")
 
     @work(group="dialog")
     async def action_change(self) -> None:
@@ -190,7 +194,7 @@ class ChatActions(ChatReplies):
         self.show_all()
 
     def action_copy(self) -> None:
-        if text := last_reply(self.talk, self.place):
+        if text := self.sign_in.code or last_reply(self.talk, self.place):
             self.finetui.copy(text)
 
     def action_clear(self) -> None:

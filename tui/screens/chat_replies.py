@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ class ChatReplies(ChatView):
         self._client: PipeClient | None = None
         self._loaded: dict[str, dict[str, Any]] = {}
         self._works = 0
+        self._writing: asyncio.Task[None] | None = None
 
     # -- whom to talk to
 
@@ -209,7 +210,7 @@ class ChatReplies(ChatView):
         try:
             await self._ready()
             while waiting := talk.waiting(self.answering):
-                await self._reply(await self._ready(), talk, *waiting)
+                await self._write(self._reply(await self._ready(), talk, *waiting))
         except asyncio.CancelledError:
             self._give_up(talk)
             raise
@@ -222,6 +223,25 @@ class ChatReplies(ChatView):
                 self.busy = False
                 self.say("")
                 self.refresh_bindings()
+
+    async def _write(self, reply: Coroutine[Any, Any, None]) -> None:
+        """Have one reply written; when it alone is stopped, the next one is written."""
+        writing = self._writing = asyncio.create_task(reply)
+        try:
+            await asyncio.wait({writing})
+        except asyncio.CancelledError:
+            writing.cancel()
+            await asyncio.wait({writing})
+            raise
+        if not writing.cancelled():
+            writing.result()
+
+    def stop(self) -> None:
+        """End the reply that is being written, or give up the loading of models and all that waits for them."""
+        if self._writing is not None and not self._writing.done():
+            self._writing.cancel()
+        else:
+            self.workers.cancel_group(self, "reply")
 
     def _give_up(self, talk: Talk) -> None:
         for turn, side in talk.give_up():
@@ -257,6 +277,7 @@ class ChatReplies(ChatView):
                 async for kind, value in frames:
                     if kind == "chunk":
                         phase = one_line(value["phase"])
+                        self.show_code(value.get("url", ""), value.get("code", ""))
                         tell()
                     elif value["device"]:
                         self.message_box.border_subtitle = Content(
@@ -264,6 +285,7 @@ class ChatReplies(ChatView):
                         )
         finally:
             timer.stop()
+            self.show_code("", "")
         self._loaded = wanted
 
     async def _reply(self, client: PipeClient, talk: Talk, turn: Turn, side: str) -> None:
@@ -274,7 +296,8 @@ class ChatReplies(ChatView):
         self.show_turn(turn, side)
         kept = time.monotonic()
         try:
-            stream = client.stream("reply", messages=messages, side=side, **self.settings.sampling())
+            sampling = self.settings.sampling(talk.asked_before(turn))
+            stream = client.stream("reply", messages=messages, side=side, **sampling)
             async with aclosing(stream) as frames:
                 async for kind, value in frames:
                     if kind == "chunk":

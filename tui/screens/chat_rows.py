@@ -42,6 +42,8 @@ class ChatRows(ChatActions):
         match action:
             case "save":
                 return turn is not None and not turn.hidden and bool(self._savable())
+            case "rows":
+                return bool(self.sides)
             case "improve":
                 return self._trained() is not None
             case "judge":
@@ -127,7 +129,7 @@ class ChatRows(ChatActions):
         except FinetuiError as error:
             self.finetui.show_error(error)
             return
-        self.notify(f"row {rows} written: {self.rows_file}")
+        self.notify(f"row {rows} written: {self.rows_file}   D checks the rows, t trains on them")
         self.refresh_bindings()
 
     def _ways(self) -> list[tuple[str, str, str]]:
@@ -164,6 +166,25 @@ class ChatRows(ChatActions):
         self.rows_file = path if path.suffix else path.with_suffix(".jsonl")
         return True
 
+    @work(group="dialog")
+    async def action_rows(self) -> None:
+        """Look at the saved rows in Data, where they are checked."""
+        path = await self._saved()
+        if path is not None:
+            self.finetui.open_data(path)
+
+    async def _saved(self) -> Path | None:
+        """The file of rows, asked for where none was written yet; None without one."""
+        if self.rows_file is None and not await self._ask_file():
+            return None
+        path = self.rows_file
+        assert path is not None
+        if not path.exists():
+            self.notify(f"There are no rows in {path} yet: w saves one.")
+            self.rows_file = None
+            return None
+        return path
+
     # -- a better model
 
     def _trained(self) -> Target | None:
@@ -178,13 +199,8 @@ class ChatRows(ChatActions):
         """Set up a run on the saved rows that goes on from the model that is talked to."""
         target = self._trained()
         assert target is not None
-        if self.rows_file is None and not await self._ask_file():
-            return
-        path = self.rows_file
-        assert path is not None
-        if not path.exists():
-            self.notify(f"There are no rows in {path} yet: w saves one.")
-            self.rows_file = None
+        path = await self._saved()
+        if path is None:
             return
         try:
             recipe = await asyncio.to_thread(improving, target, path)

@@ -18,16 +18,18 @@ from tui.format import one_line
 from tui.screens.base import ModeScreen
 from tui.widgets.field import Field
 from tui.widgets.problem import Problem
+from tui.widgets.signin import SignIn
 from tui.widgets.textpane import Paragraph, TextPane
 
 if TYPE_CHECKING:
     from core.serving.targets import Side
-    from tui.app import FinetuiApp
 
 DRAW_S, SSH_DRAW_S = 0.1, 0.25
 """A reply that is being written is drawn at most this often."""
 
-HELLO = "Type a message: i or enter. Both sides get the same words."
+CODE_KEYS = "esc, then y copies it and s gives up"
+HELLO = "Type a message: i or enter."
+HELLO_BOTH = f"{HELLO} Both sides get the same words; tab goes to the other side."
 
 
 class ChatView(ModeScreen):
@@ -57,6 +59,7 @@ class ChatView(ModeScreen):
         self.tally = Tally()
         self.panes = {place: TextPane(place, HELLO, id=place) for place in PLACES}
         self.problem = Problem(id="problem")
+        self.sign_in = SignIn(id="sign-in")
         self.state_line = Static("", id="state", markup=False)
         self.message = Field(placeholder="enter sends, esc leaves the field", id="message")
         self.message_box = Vertical(id="message-box")
@@ -65,11 +68,6 @@ class ChatView(ModeScreen):
         self._drawn = 0.0
         self._drawing_later = False
         self._said = ""
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -110,11 +108,23 @@ class ChatView(ModeScreen):
         self.set_class(True, "-talking")
         self.problem.show_error(error)
 
+    def show_code(self, address: str, code: str) -> None:
+        """A code that has to be typed before an endpoint in Azure can be talked to; an empty one: none."""
+        self.sign_in.show(address, code, CODE_KEYS)
+        self.refresh_bindings()
+
     def show_settings(self) -> None:
         """The settings, and what is to be known of the models."""
         words = f"{self.settings.words()}   (o changes)"
         notes = {one_line(side.note): None for side in self.sides.values() if side.note}
-        self.settings_line.update(Content("   ".join([words, *notes])))
+        self.settings_line.update(Content("   ".join([*self._azure_note(), words, *notes])))
+
+    def _azure_note(self) -> list[str]:
+        """What must be said where a side is in Azure, first: the line may be cut."""
+        from core.azure.account import note
+
+        kinds = (getattr(side, "kind", "") for side in self.sides.values())
+        return [f"! {one_line(note())}"] if note() and "azure" in kinds else []
 
     def show_context(self) -> None:
         """Who is talked to, and how the votes stand."""
@@ -168,7 +178,10 @@ class ChatView(ModeScreen):
         """Show all from a turn of the path on."""
         for place in PLACES:
             self._show_place(place, start)
-        self.set_class(not self.beside or "B" not in self.sides, "-alone")
+        alone = not self.beside or "B" not in self.sides
+        self.set_class(alone, "-alone")
+        for pane in self.panes.values():
+            pane.empty = HELLO if alone else HELLO_BOTH
         self.show_settings()
         self.show_context()
         self.say("")

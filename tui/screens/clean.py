@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from textual import events, on, work
-from textual.app import ComposeResult
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
@@ -15,15 +14,12 @@ from textual.widgets import Static
 from core.errors import FinetuiError
 from tui.actions import bindings
 from tui.format import one_line, size
-from tui.screens.base import ModeScreen
-from tui.widgets.footer import Footer
-from tui.widgets.header import Header
+from tui.screens.page import Page
 from tui.widgets.picklist import Pick, PickList
 from tui.widgets.textpane import TextPane
 
 if TYPE_CHECKING:
     from core.runs.clean import Item, Outcome
-    from tui.app import FinetuiApp
 
 LOOKING = "Looking at what is there ..."
 NOTHING = (
@@ -33,10 +29,11 @@ NOTHING = (
 )
 
 
-class CleanScreen(ModeScreen):
+class CleanScreen(Page):
     """A list of what can go, with sizes and reasons."""
 
     MODE = "clean"
+    OVER = "runs"
     HELP = (
         "What can go from the disk, by kind, the largest first. Proposed things come marked; others go only when you "
         "mark them. What a run at work, a deployment or a run to be resumed needs has no box: it stays."
@@ -54,29 +51,16 @@ class CleanScreen(ModeScreen):
         self.picks = PickList(id="picks")
         self.details = TextPane("", follow=False, id="details")
 
-    def compose(self) -> ComposeResult:
-        yield Header("runs")
-        yield from self.compose_body()
-        yield Footer(self.MODE)
-
     def compose_body(self) -> Iterable[Widget]:
         yield self.empty
         yield self.picks
         yield self.details
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
 
     def on_mount(self) -> None:
         super().on_mount()
         self.context = "free space"
         self.set_class(True, "-empty")
         self._look()
-
-    def close_overlay(self) -> None:
-        self.dismiss()
 
     # -- what there is
 

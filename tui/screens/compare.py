@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from textual import events, work
-from textual.app import ComposeResult
 from textual.containers import Container
 from textual.timer import Timer
 from textual.widget import Widget
@@ -18,16 +18,13 @@ from core.runs.compare import LETTERS
 from tui.actions import bindings
 from tui.curves import AXES, CURVES, Curves, time_axis
 from tui.format import loss, one_line
-from tui.screens.base import ModeScreen
-from tui.widgets.footer import Footer
-from tui.widgets.header import Header
+from tui.screens.page import COPIED_COLUMNS, FRAME_COLUMNS, WIDE_COLUMNS, Page
 from tui.widgets.overlay import Overlay
 from tui.widgets.textpane import TextPane
 
 if TYPE_CHECKING:
     from core.runs.compare import Comparison, Side
     from core.runs.tally import Point
-    from tui.app import FinetuiApp
 
 LOOK_S = 2.0
 """How often the journals of runs at work are looked at."""
@@ -36,14 +33,9 @@ TOLD_S = 0.5
 """How often the reading of long journals is told of."""
 
 READING = "Reading the journals ..."
-COPIED_COLUMNS = 100
-FRAME_COLUMNS = 5
-"""A pane's border, padding and scroll bar."""
-
-BOTH_COLUMNS = 120
 
 
-class CompareScreen(ModeScreen):
+class CompareScreen(Page):
     """Two to four runs.
 
     Args:
@@ -51,10 +43,12 @@ class CompareScreen(ModeScreen):
     """
 
     MODE = "compare"
+    OVER = "runs"
     HELP = (
         "Runs side by side: their curves in one chart, each with its letter and its own dashes; their figures, ◆ at "
         "the best where figures compare; the settings in which they differ, and whether they learned from the same "
-        "rows. ] changes over between training and validation loss."
+        "rows. What training cost here follows from the price of an hour of this machine ($). ] changes over between "
+        "training and validation loss."
     )
     HOME = "#figures"
     CSS_PATH = "compare.tcss"
@@ -73,21 +67,11 @@ class CompareScreen(ModeScreen):
         self.settings = TextPane("Settings that differ, and data", follow=False, id="settings")
         self._timer: Timer | None = None
 
-    def compose(self) -> ComposeResult:
-        yield Header("runs")
-        yield from self.compose_body()
-        yield Footer(self.MODE)
-
     def compose_body(self) -> Iterable[Widget]:
         yield self.chart
         with Container(id="panes"):
             yield self.figures
             yield self.settings
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -100,11 +84,8 @@ class CompareScreen(ModeScreen):
         self._rest(False)
 
     def on_resize(self, event: events.Resize) -> None:
-        self.set_class(event.size.width >= BOTH_COLUMNS, "-both")
+        self.set_class(event.size.width >= WIDE_COLUMNS, "-both")
         self.call_after_refresh(self._write_tables)
-
-    def close_overlay(self) -> None:
-        self.dismiss()
 
     # -- reading
 
@@ -244,6 +225,30 @@ class CompareScreen(ModeScreen):
     def action_log_scale(self) -> None:
         self.chart.logarithmic = not self.chart.logarithmic
         self._draw()
+
+    @work(group="ask")
+    async def action_price(self) -> None:
+        """Ask what an hour of this machine costs, and keep it: what training cost follows from it."""
+        from core.runs import prices
+        from core.runs.compare import comparison
+        from tui.widgets.dialogs import Ask
+
+        try:
+            before = await asyncio.to_thread(prices.hour_usd)
+        except FinetuiError:
+            before = None  # it is set anew now
+        note = "The training cost of runs here follows from it; an Azure job's from Azure's price list."
+        answer = await self.app.push_screen_wait(
+            Ask("USD for an hour of this machine", "" if before is None else f"{before:g}", "2.40", note)
+        )
+        if not answer or not answer.strip():
+            return
+        try:
+            await asyncio.to_thread(prices.set_hour_usd, prices.read(answer))
+            if self.sides:
+                self._take(await asyncio.to_thread(comparison, self.sides))
+        except FinetuiError as error:
+            self.finetui.show_error(error)
 
     def action_panes(self) -> None:
         """The other pane; where both fit, both are shown."""

@@ -38,6 +38,7 @@ _NEED_ROWS = frozenset(
         "sort",
         "go_to",
         "template",
+        "choose_task",
         "repair",
         "split",
     )
@@ -49,8 +50,9 @@ class DataScreen(DataList):
 
     MODE = "data"
     HELP = (
-        "Look at training data before you train on it: each row is one conversation. t shows the exact text the "
-        "model is given and which of its tokens are trained; n goes through the rows with problems.\n\n"
+        "Look at training data before you train on it: each row as the task of the recipe trains on it (a shows it "
+        "for another). t shows the exact text the model is given and which of its tokens are trained; n goes through "
+        "the rows with problems.\n\n"
         'The filter takes words, "a text", /a regular expression/, role:system, shape:alpaca, label:spam, '
         "code:empty-answer, any.field:text, tokens>2048 (also trained, turns, chars, line, row); -not; or."
     )
@@ -61,6 +63,7 @@ class DataScreen(DataList):
     def __init__(self) -> None:
         super().__init__()
         self._overview = ReadingPane(id="overview", classes="pane")
+        self._recipe_task = ""
 
     def compose_body(self) -> Iterable[Widget]:
         yield Static(EMPTY, id="empty", markup=False)
@@ -165,6 +168,21 @@ class DataScreen(DataList):
             self._pane.model, self._pane.template = model, None
             self._model_changed()
 
+    def on_screen_resume(self) -> None:
+        """The form's task is the one to look at the rows for, as soon as it has been changed there."""
+        if self.finetui.recipe_task != self._recipe_task:
+            self._recipe_task = self._pane.for_task = self.finetui.recipe_task
+            self.show_row()
+
+    @work
+    async def action_choose_task(self) -> None:
+        from tui.choices import choose_task
+
+        chosen = await choose_task(self.app, self._pane.for_task)
+        if chosen is not None:
+            self._pane.for_task = chosen
+            self.show_row()
+
     @work
     async def action_template(self) -> None:
         """The same rows under another template."""
@@ -247,7 +265,8 @@ class DataScreen(DataList):
 
     def action_use(self) -> None:
         assert self.file is not None
-        self.finetui.use_data(self.file.path, self.file.columns)
+        task = self._pane.for_task or self.file.fitting(self.row)
+        self.finetui.use_data(self.file.path, self.file.columns, task)
 
     def action_edit_row(self) -> None:
         from core.errors import FinetuiError

@@ -25,7 +25,7 @@ from tui.deployment_text import (
     watch_paragraphs,
 )
 from tui.deployment_watch import PERIODS, Feed, Looker, News, Watched
-from tui.screens.deployments_actions import DeploymentActions
+from tui.screens.deployments_rows import DeploymentRows
 from tui.widgets.field import Field
 from tui.widgets.footer import Footer
 from tui.widgets.header import Header
@@ -51,7 +51,7 @@ NO_REQUESTS = "None yet: the requests to this deployment are listed here as they
 NO_LOG = "The gateway has said nothing yet."
 
 
-class DeploymentsScreen(DeploymentActions):
+class DeploymentsScreen(DeploymentRows):
     """A list of deployments, and the watch page of the chosen one.
 
     Args:
@@ -104,6 +104,7 @@ class DeploymentsScreen(DeploymentActions):
     def on_mount(self) -> None:
         super().on_mount()
         self.deploys.listeners.append(self._show)
+        self.sweep_trash()
 
     def on_unmount(self) -> None:
         self.deploys.listeners.remove(self._show)
@@ -167,15 +168,6 @@ class DeploymentsScreen(DeploymentActions):
     def chosen(self) -> Watched | None:
         name = self.table.chosen
         return next((item for item in self.items or [] if item.deployment.name == name), None)
-
-    def asking(self, name: str) -> list[str]:
-        return [
-            item.deployment.name
-            for item in self.items or []
-            if item.deployment.settings.safety.get("kind") == "guard"
-            and item.deployment.settings.safety.get("deployment") == name
-            and item.deployment.name != name
-        ]
 
     def _filtered(self) -> list[Watched]:
         words = self.filter_field.value.lower().split()

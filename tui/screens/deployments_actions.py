@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from textual import work
 
 from core.errors import FinetuiError
+from tui.deployment_text import removed_words
 from tui.format import count, one_line, size
 from tui.screens.base import ModeScreen
 
@@ -152,7 +153,7 @@ class DeploymentActions(ModeScreen):
 
     @work(group="change")
     async def action_remove(self) -> None:
-        from core.serving import deployments
+        from core.serving import trash
         from tui.deploying import folder_bytes
         from tui.deployment_text import remove_question
 
@@ -161,15 +162,48 @@ class DeploymentActions(ModeScreen):
             return
         name = item.deployment.name
         taken = await self.attempt(folder_bytes, item.deployment.directory)
-        question = remove_question(item, taken or 0, self.asking(name))
-        if await self._sure(question):
-            freed = await self._change(name, "stopping", deployments.remove)
-            if freed is not None:
-                self.notify(f"{name} is removed; {size(freed)} are free again.")
+        found = await self.attempt(trash.dependents, name)
+        if found is None:
+            return
+        if await self._sure(remove_question(item, taken or 0, found)):
+            gone = await self._change(name, "stopping", trash.remove)
+            if gone is not None:
+                self.notify(
+                    f"{name} is in the trash. u brings it back; `finetui clean` frees its {size(gone.bytes)} now."
+                )
 
-    def asking(self, name: str) -> list[str]:
-        """Names of the deployments whose guard a deployment is."""
-        raise NotImplementedError
+    @work(group="change")
+    async def action_undo(self) -> None:
+        """Bring back a removed deployment that is chosen from a list."""
+        from core.serving import trash
+        from tui.widgets.dialogs import Choose
+
+        removed = await asyncio.to_thread(trash.all_removed)
+        if not removed:
+            self.notify("The trash is empty: removed deployments stay there for 30 days.")
+            return
+        options = [(item.id, item.name, removed_words(item)) for item in removed]
+        chosen = await self.app.push_screen_wait(Choose("Bring back which deployment?", options))
+        if chosen is not None and (here := await self.attempt(trash.restore, chosen)) is not None:
+            self.notify(f"{here.name} is back, stopped: a starts it.")
+            self.look()
+
+    @work(thread=True, group="sweep")
+    def sweep_trash(self) -> None:
+        """Take away for good what has been in the trash for 30 days."""
+        from core.serving import trash
+
+        try:
+            freed = trash.sweep()
+        except FinetuiError as error:  # no reason to stop anybody: the next look tries again
+            self.app.call_from_thread(self.notify, f"{error.what} {error.cause}", severity="warning")
+            return
+        if freed:
+            many = f"{len(freed)} deployment{'' if len(freed) == 1 else 's'}"
+            self.app.call_from_thread(
+                self.notify,
+                f"{many} removed more than 30 days ago are gone: {size(sum(freed.values()))} freed.",
+            )
 
     # -- the rest
 

@@ -25,7 +25,10 @@ def key_table(mode: str) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(ratio=1)
     groups = [
-        (mode.title(), [(shown_keys(action, mode), action.help) for action in actions_of(mode)]),
+        (
+            mode.replace("_", " ").capitalize(),
+            [(shown_keys(action, mode), action.help) for action in actions_of(mode)],
+        ),
         ("Moving", list(MOVES)),
         ("Everywhere", [(shown_keys(action, mode), action.help) for action in actions_of("app")]),
     ]

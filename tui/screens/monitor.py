@@ -306,10 +306,10 @@ class MonitorScreen(MonitorAzure):
         problem, summary = self.problem, self.story.summary
         if state == "failed":
             keys = "  (r resumes from the last checkpoint)" if summary.last_checkpoint else ""
-            problem.show(summary.message, summary.cause, summary.next_step + keys)
+            problem.show(summary.message, summary.cause, self.remedy(summary.next_step) + keys)
         elif state == "lost" and self.row is not None:
             reason, _, tail = self.row.message.partition("\n")
-            problem.show(reason, tail, self.row.next_step + "  (r resumes it)")
+            problem.show(reason, tail, self.remedy(self.row.next_step) + "  (r resumes it)")
         elif self.row is not None and self.row.message and self.row.active:
             problem.show(one_line(self.row.message))
         else:

@@ -162,7 +162,8 @@ class MonitorActions(RunActions):
         summary = self.story.summary
         lines = [
             f"{self.row.id}  {self.row.name}",
-            f"state {self.row.state}  step {count(summary.step)} of {count(summary.total_steps)}",
+            f"state {self.row.state}  step {count(summary.step)}"
+            + (f" of {count(summary.total_steps)}" if summary.total_steps else ""),
             f"training loss {loss(summary.loss)}",
             f"evaluation loss {loss(summary.eval_loss)}  best {loss(summary.best_eval_loss)}"
             f" at step {count(summary.best_eval_step)}  base {loss(summary.base_eval_loss)}",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 AZURE = "azure"
 NO_SAMPLES = "None yet: they come with each evaluation; a asks for one now."
 NO_SAMPLES_THERE = "Azure gives none while it trains: chat with the model once it is deployed."
-CODE_KEYS = "y copies it; the job goes on meanwhile"
+CODE_KEYS = {True: "y copies it; the job goes on meanwhile", False: "y copies it; no job is sent before"}
+"""By whether there is a job."""
 
 
 class MonitorAzure(MonitorActions):
@@ -44,15 +45,21 @@ class MonitorAzure(MonitorActions):
 
         return f"Azure{f' ({note()})' if note() else ''}: {row.model}"
 
+    def remedy(self, text: str) -> str:
+        """What to do about a run's trouble; of one in Azure by keys."""
+        from tui.azure_text import from_run
+
+        return from_run(text) if self.row is not None and self.row.backend == AZURE else text
+
     def show_remote(self) -> None:
         """Bring the job's line and the code up to date."""
         waits = self.story.sign_in
-        self.sign_in.show(waits.url if waits else "", self.code, CODE_KEYS)
+        record = _record(self.row)
+        self.sign_in.show(waits.url if waits else "", self.code, CODE_KEYS[record is not None])
         empty = NO_SAMPLES_THERE if self.row is not None and self.row.backend == AZURE else NO_SAMPLES
         if empty != self.samples.empty:
             self.samples.empty = empty
             self.samples.refresh()
-        record = _record(self.row)
         self.set_class(record is not None, "-remote")
         self.set_class(bool(self.code), "-code")
         if record is not None:

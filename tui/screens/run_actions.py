@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tui.app import FinetuiApp
 
 Result = TypeVar("Result")
+IN_AZURE = "azureml:"
+"""Begins the name of a model that is in Azure."""
 
 
 class RunActions(ModeScreen):
@@ -75,7 +77,10 @@ class RunActions(ModeScreen):
             await self.change(supervisor.resume, row.id)
 
     def action_chat(self) -> None:
-        if (row := self.chosen()) is not None:
+        row = self.chosen()
+        if row is not None and row.backend == "azure":
+            self.finetui.serve_in_azure("chat", registered(row))
+        elif row is not None:
             self.finetui.chat_with(row.id)
 
     def possible(self, verb: str) -> bool:
@@ -90,7 +95,9 @@ class RunActions(ModeScreen):
                 return row.active and row.backend != "azure"  # a job there can only be cancelled
             case "resume":
                 return not row.active and row.state != "finished"
-            case "chat" | "export":
+            case "chat":
+                return has_model(row) or bool(registered(row))
+            case "export":
                 return has_model(row)
         return True
 
@@ -98,6 +105,12 @@ class RunActions(ModeScreen):
 def has_model(row: RunRow) -> bool:
     """Whether there is something trained on this machine to talk to."""
     return row.backend != "azure" and bool(row.summary.model or row.summary.last_checkpoint)
+
+
+def registered(row: RunRow) -> str:
+    """`name:version` of the model that a run left in Azure; empty where there is none."""
+    model = str(row.summary.model or "")
+    return model.removeprefix(IN_AZURE) if model.startswith(IN_AZURE) else ""
 
 
 def _stop_question(row: RunRow) -> tuple[str, str, str]:

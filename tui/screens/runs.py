@@ -118,7 +118,7 @@ class RunsScreen(RunMarks, RunDeploys):
         title += f"   {self.marks_in_words()}" if self.marks else ""
         title += f"   {self.exporting}" if self.exporting else ""
         title += f"   {self.deploying}" if self.deploying else ""
-        self.table.show(rows, title, now(), self.in_trash)
+        self.table.show_runs(rows, title, now(), self.in_trash)
         if not self.in_trash:
             self.keep_marks({row.id for row in self.rows})
         words = self.filter_field.value
@@ -147,7 +147,7 @@ class RunsScreen(RunMarks, RunDeploys):
         if row is not None:
             pane.title = rundetails.title(row)
             lines = rundetails.details(row, now(), self.lineage_of(row))
-            pane.set_paragraphs([*lines, rundetails.keys(row, has_model(row))])
+            pane.set_paragraphs([*lines, rundetails.keys(row, has_model(row) or can_deploy(row))])
             pane.show_titles()
         about = (row.id, row.state, has_model(row), len(self.marks)) if row is not None else ()
         if about != self._keys_for:
@@ -165,7 +165,7 @@ class RunsScreen(RunMarks, RunDeploys):
     # -- what the keys do
 
     def chosen(self) -> RunRow | None:
-        return self.table.chosen
+        return self.table.run
 
     def changed(self, row: RunRow) -> None:
         self._refresh()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from tui.format import one_line
-from tui.screens.run_actions import RunActions
+from tui.screens.run_actions import RunActions, registered
 
 if TYPE_CHECKING:
     from core.runs.rows import RunRow
@@ -50,6 +50,8 @@ class RunDeploys(RunActions):
         row = self.chosen()
         if self.deploys.name:
             await stop_deploying(self.finetui, self.deploys)
+        elif row is not None and registered(row):
+            self.finetui.serve_in_azure("deploy", registered(row))
         elif row is not None:
             await ask_and_deploy(self.finetui, self.deploys, row)
 
@@ -60,8 +62,9 @@ class RunDeploys(RunActions):
 
 
 def can_deploy(row: RunRow) -> bool:
-    """Whether a run's model can be served here."""
-    return row.backend == "local" and bool(row.summary.model or row.summary.last_checkpoint)
+    """Whether a run's model can be served: here, or where it is."""
+    here = row.backend == "local" and bool(row.summary.model or row.summary.last_checkpoint)
+    return here or bool(registered(row))
 
 
 async def ask_and_deploy(app: FinetuiApp, deploys: Deploys, row: RunRow) -> None:

@@ -68,9 +68,6 @@ class ExportDialog(Dialog["tuple[str, str] | None"]):
     def _kind_chosen(self) -> None:
         self.query_one(Field).focus()
 
-    def on_field_passed(self) -> None:
-        self.focus_next()
-
     @on(Input.Submitted)
     def _done(self, event: Input.Submitted) -> None:
         if event.value.strip():

@@ -30,6 +30,7 @@ SETTLE_S = 0.3
 """An estimate waits until the form has been still for so long."""
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_TASK = "chat"
 PATH_FIELDS = ("data", "validation", "chat_template")
 
 
@@ -99,12 +100,15 @@ class TrainScreen(TrainAzure):
 
     # -- what the app hands over
 
-    def use_data(self, source: str | dict[str, Any]) -> None:
-        """Set the data field to a file, or to a source as recipes have it."""
+    def use_data(self, wanted: tuple[str | dict[str, Any], str]) -> None:
+        """Set the data field to a file or a source as recipes have it, and the task unless it is empty."""
         if self.form is None:
-            self._wanted.append(("use_data", source))
+            self._wanted.append(("use_data", wanted))
             return
-        self.form.set("data", [source])
+        source, task = wanted
+        values = {key: item for key, item in self.form.values.items() if key != "task" or not task}
+        chosen = {"task": task} if task not in ("", DEFAULT_TASK) else {}
+        self.form.replace({**values, "data": [source], **chosen})
         self._changed()
 
     def edit(self, recipe: Recipe) -> None:
@@ -136,6 +140,10 @@ class TrainScreen(TrainAzure):
 
         return field(self._form.current)
 
+    @property
+    def current_field(self) -> str:
+        return self._form.current
+
     def form_changed(self) -> None:
         self._changed()
 
@@ -149,6 +157,7 @@ class TrainScreen(TrainAzure):
 
         assert self.form is not None
         values, problems = self.form.values, self.form.problems()
+        self.finetui.recipe_task = str(values.get("task", ""))
         self._problems = problems
         lines = [
             Line(
@@ -214,7 +223,9 @@ class TrainScreen(TrainAzure):
         assert self.form is not None
         asked = self._asked
         values = dict(self.form.values)
-        async for lines in plan(self.planner(), values, self.styles_of_text, self.desk.prices):
+        async for lines in plan(
+            self.planner(), values, self.styles_of_text, self.desk.prices, self.desk.ready
+        ):
             self._take_plan(asked, lines)
 
     def planner(self) -> PipeClient:
@@ -259,8 +270,8 @@ class TrainScreen(TrainAzure):
             return False
         if action == "undo":
             return self.form.can_undo
-        if action == "time":
-            return not self.on_azure
+        if action in ("time", "asset"):
+            return self.on_azure == (action == "asset")
         if action == "reset":
             return self._form.current in self.form.values
         return True
@@ -357,6 +368,6 @@ class TrainScreen(TrainAzure):
 
 
 OWN = frozenset(
-    ("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks", "time", "azure")
+    ("start", "switch_backend", "write", "copy", "undo", "reset", "more", "edit", "checks", "time", "asset")
 )
 """Actions that need the form to be there."""

@@ -26,6 +26,16 @@ class TrainAzure(TrainActions):
         super().__init__()
         self._desk: Desk | None = None
         self._looking = False
+        self._ready: bool | None = None
+
+    def on_screen_resume(self) -> None:
+        """The plan says what the checklist found meanwhile."""
+        if self._desk is None or not self.on_azure or self.form is None:
+            return
+        ready = self._desk.ready(str(self.form.values.get("model", "")))
+        if ready != self._ready:
+            self._ready = ready
+            self.form_changed()
 
     @property
     def desk(self) -> Desk:
@@ -40,6 +50,11 @@ class TrainAzure(TrainActions):
     def on_azure(self) -> bool:
         """Whether the form is for a run in Azure."""
         return self.form is not None and self.form.values.get("backend") == AZURE
+
+    @property
+    def current_field(self) -> str:
+        """Name of the field under the cursor."""
+        raise NotImplementedError
 
     def form_changed(self) -> None:
         """Draw the form anew."""
@@ -59,9 +74,60 @@ class TrainAzure(TrainActions):
     async def action_azure(self) -> None:
         from tui.screens.azure_page import page
 
-        assert self.form is not None
-        self.desk.model = await asyncio.to_thread(_in_registry, str(self.form.values.get("model", "")))
+        values = self.form.values if self.form is not None else {}
+        self.desk.model = await asyncio.to_thread(_in_registry, str(values.get("model", "")))
         self.app.push_screen(page("azure", self.desk))
+
+    @work(exclusive=True, group="azure")
+    async def action_asset(self) -> None:
+        """Choose a data asset for the field under the cursor where that takes rows, else for `data`."""
+        from time import time
+
+        from tui.azure_lists import asset_options
+        from tui.widgets.dialogs import Choose
+
+        try:
+            found = await self.desk.ask("assets")
+        except FinetuiError as error:
+            self.finetui.show_error(error)
+            return
+        options = asset_options(found, time())
+        if not options:
+            self.finetui.notify("The project has no data asset yet: a run uploads its rows as one.")
+            return
+        assert self.form is not None
+        field = "validation" if self.current_field == "validation" else "data"
+        chosen = await self.app.push_screen_wait(Choose(f"Data asset for {field}", options))
+        if chosen is not None:
+            self.form.set(field, chosen if field == "validation" else [chosen])
+            self.form_changed()
+            await self._look_at(chosen)
+
+    async def _look_at(self, ref: str) -> None:
+        """Fetch and check the rows of a data asset, so that the plan can count them."""
+        from tui.azure_lists import looked_at
+
+        assert self.form is not None
+        try:
+            found = await self.desk.ask("asset", ref=ref, task=str(self.form.values.get("task", "chat")))
+        except FinetuiError as error:
+            self.finetui.show_error(error)
+            return
+        self.finetui.notify(
+            looked_at(found), severity="warning" if found["faults"] or found["why"] else "information"
+        )
+        self.form_changed()
+
+    def to_endpoints(self, wish: tuple[str, str]) -> None:
+        """Open the endpoints with something to be done there: (verb, `name:version` of a tuned model)."""
+        from tui.screens.azure_page import AzurePage, page
+
+        self.desk.wish = wish
+        made = page("azure_endpoints", self.desk)
+        if isinstance(self.app.screen, AzurePage):
+            self.app.switch_screen(made)
+        else:
+            self.app.push_screen(made)
 
     def azure_note(self) -> str:
         """What is said beside the backend; asks who is signed in when nobody has yet."""
@@ -91,9 +157,10 @@ class TrainAzure(TrainActions):
         sizes = (await check(self.planner(), recipe)).remote
         assert sizes is not None
         quotes: dict[str, Any] = await self.desk.prices(recipe.model)
-        return await self.app.push_screen_wait(
-            Confirm("Send this run to Azure?", spends(sizes, quotes), "Send")
-        )
+        words = spends(sizes, quotes)
+        if not self.desk.account.get("unattended", True):
+            words += " The run signs in by itself: the monitor shows a code, and nothing is sent before it is typed."
+        return await self.app.push_screen_wait(Confirm("Send this run to Azure?", words, "Send"))
 
     async def close_desk(self) -> None:
         """End the Azure workers, if there are any."""

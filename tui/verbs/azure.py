@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tui.verbs import azure_endpoints, azure_jobs
-from tui.verbs.azure_text import IN_WORDS, connected, money, quote_text, tell_note
+from tui.verbs import azure_data, azure_endpoints, azure_jobs
+from tui.verbs.azure_text import IN_WORDS, Yes, confirm, connected, money, quote_text, tell_note
 from tui.verbs.output import errors_told, out, out_json, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -19,8 +19,16 @@ HINTS = {
     "choose": "finetui azure login",
     "create_group": "--fix does it: finetui azure check --fix --group NAME --project NAME --region REGION",
     "create_project": "--fix does it: finetui azure check --fix --project NAME",
+    "connect_ai_services": "if wanted: finetui azure check --fix --ai-services NAME",
 }
-MARKS = {"ok": "ok", "missing": "MISSING", "warning": "warning", "unknown": "unknown", "waiting": "waits"}
+MARKS = {
+    "ok": "ok",
+    "missing": "MISSING",
+    "warning": "warning",
+    "unknown": "unknown",
+    "waiting": "waits",
+    "optional": "optional",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +42,9 @@ def register(app: typer.Typer) -> None:
     azure.command("account")(account)
     azure.command("check")(check)
     azure.command("models")(models)
+    azure.command("subscribe")(subscribe)
     azure.command("prices")(prices)
+    azure_data.register(azure)
     azure_jobs.register(azure)
     azure_endpoints.register(azure)
     app.add_typer(azure, name="azure")
@@ -148,12 +158,22 @@ def check(
     project: Annotated[str, typer.Option(help="With --fix: the project to make.", show_default=False)] = "",
     hub: Annotated[str, typer.Option(help="With --fix: its hub.", show_default=False)] = "",
     region: Annotated[str, typer.Option(help="With --fix: where they lie.", show_default=False)] = "",
+    ai_services: Annotated[
+        str,
+        typer.Option(help="With --fix: the AI services account to connect to the hub.", show_default=False),
+    ] = "",
     json: Json = False,
 ) -> None:
     """The checklist: what fine-tuning needs, what each line means and costs, and what is missing. Ends with 2 then."""
+    from core.azure import models as registry
+    from core.azure.ai_services import refuse_name
     from core.azure.fixes import hub_of, refuse_names
 
     with errors_told():
+        if ai_services:
+            refuse_name(ai_services)
+        if model:
+            registry.registry_id(model)
         azure = connected()
         if fix:
             refuse_names(group or None, filter(None, (project, hub or (project and hub_of(project)))))
@@ -165,6 +185,11 @@ def check(
             lines = _checked(azure, model, json)
             if any(line.key == todo.key and line.state == "missing" for line in lines):
                 break
+        if fix and ai_services and any(line.key == "project" and line.state == "ok" for line in lines):
+            _connect(azure, ai_services)
+            lines = _checked(azure, model, json)
+        if json:
+            out_json([asdict(line) for line in lines])
         raise typer.Exit(2 if any(line.state in ("missing", "waiting") for line in lines) else 0)
 
 
@@ -177,14 +202,11 @@ def _checked(azure: Any, model: str, json: bool) -> list[Any]:
         if json:
             continue
         out(f"{MARKS[line.state]:<8} {line.title}: {line.found}")
-        if line.state in ("missing", "warning"):
-            out(f"         {line.meaning} Cost: {line.cost}")
-        if line.fix and line.state == "missing":
+        out(f"         {line.meaning} Cost: {line.cost}")
+        if line.fix and line.state in ("missing", "optional"):
             out(f"         -> {HINTS.get(line.fix, '--fix does it')}")
         if line.ask:
             out(f"         -> ask: {line.ask}")
-    if json:
-        out_json([asdict(line) for line in lines])
     return lines
 
 
@@ -220,10 +242,23 @@ def _fix(azure: Any, line: Any, group: str, project: str, hub: str, region: str)
         say(f"{line.title}: {text}")
 
 
+def _connect(azure: Any, name: str) -> None:
+    from core.azure.fixes import connect_ai_services
+
+    for text in connect_ai_services(azure, name):
+        say(f"AI services: {text}")
+
+
 def models(
     words: Annotated[list[str] | None, typer.Argument(help="Parts of the name.", show_default=False)] = None,
     region: Annotated[str, typer.Option(help="Only those tuned there.", show_default=False)] = "",
     tuned: Annotated[bool, typer.Option("--tuned", help="The project's own tuned models instead.")] = False,
+    partners: Annotated[
+        bool, typer.Option("--partners", help="Those tuned through the Azure Marketplace only, instead.")
+    ] = False,
+    prices: Annotated[
+        bool, typer.Option("--prices", help="With what training each costs in the project's region.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Search Azure's model registry: what each can be tuned for, where, and since when it is retired."""
@@ -235,16 +270,59 @@ def models(
         if tuned:
             azure_endpoints.tell_tuned(azure, json)
             return
-        found = registry.search(azure, " ".join(words or []), region)
+        if partners:
+            found = registry.partners(azure, " ".join(words or []))
+            found = [item for item in found if not region or not item.why_not(region)]
+        else:
+            found = registry.search(azure, " ".join(words or []), region)
         if json:
             out_json([plain.model(item) for item in found])
             return
+        if not found:
+            say("No such models" + (f" that are tuned in {region}." if region else "."))
         for item in found:
             where = ", ".join(item.regions) or "no region known"
             state = f"retired {item.retired}, see {item.successor}" if item.retired else where
             out(
                 f"{item.name:<28} {item.version:>3}  {item.context or '?':>7}  {item.licence or '?':<8}  {state}"
             )
+            if item.tasks and not item.retired:
+                out(f"  tuned for {', '.join(item.tasks)}{_training(item, region, prices)}")
+            if item.partner:
+                out(f"  {item.partner}'s, through the Azure Marketplace: finetui azure subscribe {item.id}")
+
+
+def _training(item: Any, region: str, wanted: bool) -> str:
+    """What training a model costs, as the end of its line; empty where nobody asks."""
+    from core.azure import account as accounts
+    from core.azure.prices import quotes
+
+    if not wanted:
+        return ""
+    return f"; training {quote_text(quotes(item.id, region or accounts.load().region)['training'])}"
+
+
+def subscribe(model: Model, yes: Yes = False, json: Json = False) -> None:
+    """Take a partner's offer in the Azure Marketplace for the project, and accept its terms. Microsoft's own models
+    need none."""
+    from core.azure import marketplace
+    from core.azure import models as registry
+
+    with errors_told():
+        wanted = registry.registry_id(model)
+        azure = connected()
+        partner = registry.partner_of(wanted)
+        if marketplace.status(azure, wanted) == marketplace.SUBSCRIBED:
+            say(f"{azure.account.project} has the offer already.")
+        else:
+            if partner:
+                say(f"{partner}'s terms and prices for {wanted} are in the Azure Marketplace.")
+                say("Taking the offer accepts them.")
+                confirm(yes, f"Take the offer for the project {azure.account.project}?")
+            marketplace.subscribe(azure, wanted)
+            say(f"{azure.account.project} has the offer: `finetui train --model {wanted}` can tune it.")
+        if json:
+            out_json({"model": wanted, "subscribed": True})
 
 
 def prices(
@@ -257,11 +335,13 @@ def prices(
     """Prices of tuning and using a model, from Azure's public list; what can't be told for certain is unknown."""
     from core.azure import account as accounts
     from core.azure import models as registry
-    from core.azure.prices import HOURS_A_MONTH, quotes
+    from core.azure.prices import HOURS_A_MONTH, quotes, refuse_region
 
     with errors_told():
         tell_note()
         name = registry.registry_id(model).removeprefix(registry.PREFIX)
+        if region:
+            refuse_region(region)
         found = quotes(name, region or accounts.load().region, currency.upper())
         if json:
             out_json({kind: asdict(quote) for kind, quote in found.items()})
@@ -269,5 +349,5 @@ def prices(
         for kind, quote in found.items():
             out(f"{IN_WORDS[kind]:<38} {quote_text(quote)}")
         if tokens:
-            out(f"training {tokens:,} tokens: {money(found['training'].cost(tokens), currency)}")
-        out(f"an endpoint for a month: {money(found['hosting'].cost(HOURS_A_MONTH), currency)}")
+            out(f"training {tokens:,} tokens: {money(found['training'].cost(tokens), currency.upper())}")
+        out(f"an endpoint for a month: {money(found['hosting'].cost(HOURS_A_MONTH), currency.upper())}")

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tui.verbs.azure_text import connected, money, quote_text
-from tui.verbs.output import errors_told, interactive, out, out_json, say
+from tui.verbs.azure_text import Yes, confirm, connected, money, quote_text
+from tui.verbs.output import errors_told, out, out_json, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 Name = Annotated[str, typer.Argument(metavar="ENDPOINT", help="Its name.", show_default=False)]
 
 
@@ -54,7 +53,7 @@ def deploy(
             say(f"{called} exists already and serves {model}:{version}: nothing new is made or charged.")
         else:
             _tell_terms(azure, called, model, version, content_safety)
-            _confirm(yes, f"Make the endpoint {called} for {model}:{version}?")
+            confirm(yes, f"Make the endpoint {called} for {model}:{version}?")
             for text in service.deploy(azure, called, model, version, content_safety=content_safety, run=run):
                 say(text)
             made = service.get(azure, called)
@@ -107,18 +106,6 @@ def _model(ref: str) -> tuple[str, str, str]:
         )
     name, _, version = record.registered.partition(":")
     return name, version, row.id
-
-
-def _confirm(yes: bool, question: str) -> None:
-    """Ask, unless told not to; without a terminal `--yes` must be given."""
-    from core.azure.faults import AzureError
-
-    if yes:
-        return
-    if not interactive():
-        raise AzureError(question, "Nobody is there to answer.", "Give --yes.", code="not_confirmed")
-    if not typer.confirm(question, err=True):
-        raise typer.Exit(2)
 
 
 def endpoints(
@@ -176,7 +163,7 @@ def undeploy(name: Name, yes: Yes = False, json: Json = False) -> None:
     with errors_told():
         azure = connected()
         found = service.get(azure, name)
-        _confirm(yes, f"Delete the endpoint {name} ({found.model}, {found.state})?")
+        confirm(yes, f"Delete the endpoint {name} ({found.model}, {found.state})?")
         service.undeploy(azure, name)
         say(f"{name} is deleted.")
         if json:
@@ -207,7 +194,7 @@ def delete_model(
             )
         used = service.users(azure, name, version)
         if not used:
-            _confirm(yes, f"Delete the model {name}:{version} for good?")
+            confirm(yes, f"Delete the model {name}:{version} for good?")
         tuned.delete(azure, name, version, used)
         say(f"{name}:{version} is deleted.")
         if json:
@@ -228,31 +215,43 @@ def tell_tuned(azure: Any, json: bool) -> None:
 
 
 def sweep(
-    delete: Annotated[bool, typer.Option("--delete", help="Delete it all, after asking.")] = False,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Only these; all when left out.", show_default=False),
+    ] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete them, after asking.")] = False,
     currency: Annotated[str, typer.Option(help="Of the prices.")] = "USD",
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """List everything finetui made in the project and what it costs; with --delete, delete it."""
     from core.azure import sweep as service
+    from core.azure.faults import AzureError
 
     with errors_told():
         azure = connected()
         found = service.things(azure, currency.upper())
+        if unknown := next((name for name in names or () if name not in {item.name for item in found}), ""):
+            raise AzureError(
+                f"finetui made nothing called {unknown} in {azure.account.project}.",
+                "",
+                "`finetui azure sweep` lists what there is; models and data have their version, NAME:1.",
+            )
+        found = [item for item in found if not names or item.name in names]
         if json and not delete:
             out_json([{**asdict(item), "key": item.key} for item in found])
             return
         for item in found:
             notes = [item.state, f"run {item.run}" if item.run else "", item.stays]
             (say if json else out)(
-                f"{item.kind:<9} {item.name:<44} {item.cost}  {'  '.join(filter(None, notes))}"
+                f"{item.kind:<11} {item.name:<44} {item.cost}  {'  '.join(filter(None, notes))}"
             )
         if not found:
             say("finetui has nothing in this project.")
         deleted = [item for item in found if not item.stays]
         if not delete or not deleted:
             return
-        _confirm(yes, f"Delete {len(deleted)} of these for good?")
+        confirm(yes, f"Delete {len(deleted)} of these for good?")
         results = list(service.delete(azure, deleted))
         for item, error in results:
             say(f"{item.kind} {item.name}: {error.what + ' ' + error.cause if error else 'deleted'}")

@@ -40,7 +40,7 @@ def submit(
     **settings: Any,
 ) -> None:
     """Train in Azure: `finetui train` with `backend: azure`, whatever the recipe says."""
-    train(files, detach, app, check, json, **{**settings, "backend": "azure"})
+    train(files, detach=detach, app=app, check=check, json=json, **{**settings, "backend": "azure"})
 
 
 def jobs(json: Json = False) -> None:
@@ -57,6 +57,8 @@ def jobs(json: Json = False) -> None:
             model = item.model.partition("/models/")[2].partition("/")[0]
             when = ago(item.created, time.time()) if item.created else "-"
             out(f"{item.name:<40} {item.words:<18} {model:<24} run {item.run or '-'}  {when}")
+            if item.studio:
+                out(f"  {item.studio}")
 
 
 def attach(
@@ -64,7 +66,7 @@ def attach(
     detach: Annotated[bool, typer.Option("--detach", help="Start watching and return at once.")] = False,
     json: Json = False,
 ) -> None:
-    """Watch a job as a run of this machine, e.g. one that was sent from another."""
+    """Watch a job as a run of this machine, also one that was sent from another."""
     from core.azure.attach import reconstruct
     from core.runs import attaching
     from tui.verbs.follow import follow
@@ -87,10 +89,18 @@ def cancel(job: Job, json: Json = False) -> None:
     """Cancel a job. For one of a run here `finetui stop RUN` does the same."""
     from core.azure import jobs as service
     from core.azure import plain
+    from core.azure.faults import AzureError
 
     with errors_told():
         azure = connected()
-        service.get(azure, job)
+        found = service.get(azure, job)
+        if found.ended:
+            raise AzureError(
+                f"There is nothing to cancel: {job} is {found.words}.",
+                "",
+                "`finetui azure jobs` lists those that go on.",
+                code="ended",
+            )
         service.cancel(azure, job)
         found = service.get(azure, job)
         say(f"{job} is {found.words}")

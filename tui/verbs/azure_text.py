@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from core.recipe import Recipe
 from core.work import RemoteEstimate
 from tui.format import count
-from tui.verbs.output import say
+from tui.verbs.output import interactive, say
 
 if TYPE_CHECKING:
     from core.azure.account import Account
 
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 IN_WORDS = {
     "training": "training, by the token",
     "hosting": "an endpoint, by the hour, used or not",
@@ -84,10 +87,26 @@ def remote_lines(recipe: Recipe, sizes: RemoteEstimate) -> list[str]:
     sampled = f", from the first {count(sizes.sampled_rows)} rows" if sizes.sampled_rows else ""
     whose = "" if sizes.epochs_from == "recipe" else ", the service's own"
     training = quotes["training"]
+    cost = training.cost(sizes.billed_tokens)
+    epochs = "1 epoch" if sizes.epochs == 1 else f"{sizes.epochs:g} epochs"
+    times = f"{count(sizes.tokens)} ({how}{sampled}) x {epochs}{whose}"
+    total = "" if sizes.epochs == 1 else f"{count(sizes.billed_tokens)} = "
+    priced = "" if cost is None else f"{money(cost, training.currency)}: "
     return [
         f"rows      {count(sizes.rows)}{held}",
-        f"tokens    {count(sizes.billed_tokens)}: "
-        f"{count(sizes.tokens)} ({how}{sampled}) x {sizes.epochs:g} epochs{whose}",
-        f"training  {money(training.cost(sizes.billed_tokens), training.currency)}: {quote_text(training)}",
+        f"tokens    {total}{times}",
+        f"training  {priced}{quote_text(training)}",
         f"endpoint  {quote_text(quotes['hosting'])}; only when deployed",
     ]
+
+
+def confirm(yes: bool, question: str) -> None:
+    """Ask, unless told not to; without a terminal `--yes` must be given."""
+    from core.azure.faults import AzureError
+
+    if yes:
+        return
+    if not interactive():
+        raise AzureError(question, "Nobody is there to answer.", "Give --yes.", code="not_confirmed")
+    if not typer.confirm(question, err=True):
+        raise typer.Exit(2)

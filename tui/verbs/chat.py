@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FORMS = "RUN, RUN@STEP, RUN@base, deployment:NAME/MODEL, azure:NAME or https://HOST/v1#MODEL,key=VARIABLE"
 
+WORDS = ("A", "B", "tuned", "base", "both")
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -33,7 +35,9 @@ def chat(
         list[str] | None,
         typer.Option("--prompt", "-p", help="Ask this and print the replies; may be repeated."),
     ] = None,
-    side: Annotated[str, typer.Option(help="tuned, base or both; with B: A, B or both.")] = "both",
+    side: Annotated[
+        str, typer.Option(help="Who answers: A, B or both; of a run alone also `tuned` and `base`.")
+    ] = "both",
     system: Annotated[
         str | None, typer.Option(help="System message; the training rows' own when left out.")
     ] = None,
@@ -57,16 +61,15 @@ def chat(
     from core.serving.targets import side as find
 
     with errors_told():
-        words = ("A", "B", "both") if b else ("tuned", "base", "both")
-        if side not in words:
-            raise TargetError(f"--side is {side!r}.", "", f"Use {words[0]}, {words[1]} or {words[2]}.")
+        if side not in WORDS:
+            raise TargetError(f"--side is {side!r}.", "", f"Use {', '.join(WORDS[:-1])} or {WORDS[-1]}.")
         first, second = find(a), find(b) if b else None
+        answering = named(first, second, side)
         if not prompt and interactive():
             from tui.app import FinetuiApp
 
             FinetuiApp(mode="chat", run=first.spec, beside=second.spec if second else "").run()
             return
-        sides = named(first, second, side)
         prompts = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
         if not prompts:
             raise TargetError(
@@ -81,7 +84,7 @@ def chat(
         settings = {
             "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "stop": stop or [], "seed": seed
         }  # fmt: skip
-        asyncio.run(ask(sides, prompts, first.system if system is None else system, settings, json))
+        asyncio.run(ask(answering, prompts, first.system if system is None else system, settings, json))
 
 
 def named(first: Side, second: Side | None, wanted: str) -> dict[str, Side]:
@@ -93,17 +96,21 @@ def named(first: Side, second: Side | None, wanted: str) -> dict[str, Side]:
     from core.serving.targets import Target, TargetError, target
 
     sides: dict[str, Side]
+    letters = {}
     if second is not None:
         sides = {"A": first, "B": second}
     elif isinstance(first, Target) and first.adapter is not None:
         sides = {"base": target(first.base_spec), "tuned": first}
+        letters = {"A": "tuned", "B": "base"}
     else:
         sides = {"A": first}
     if wanted == "both":
         return sides
-    if wanted not in sides:
-        raise TargetError(f"{first.title} has no {wanted} side.", "It answers alone.", "Leave --side out.")
-    return {wanted: sides[wanted]}
+    name = letters.get(wanted, wanted)
+    if name not in sides:
+        use = " or ".join([*letters, *sides, "both"])
+        raise TargetError(f"There is no side {wanted!r} here.", "", f"Use {use}.")
+    return {name: sides[name]}
 
 
 async def ask(

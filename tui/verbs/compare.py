@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from core.runs.compare import choose, comparison
+from core.runs.prices import set_hour_usd
 from tui.verbs.output import errors_told, out, out_json
 
 WIDTH = 100
@@ -25,12 +26,21 @@ def compare(
             metavar="RUN...", help="Ids, beginnings of ids, or names; two to four.", show_default=False
         ),
     ],
+    hour_usd: Annotated[
+        float | None,
+        typer.Option(
+            help="What an hour of this machine costs; kept for later. An Azure job has Azure's price.",
+            show_default=False,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Compare runs: where their recipes differ, what came out, whether the rows were the same."""
+    """Compare runs: where their recipes differ, what came out and what it cost, whether the rows were the same."""
     from tui.compare_text import lines
 
     with errors_told():
+        if hour_usd is not None:
+            set_hour_usd(hour_usd)
         sides = choose(runs)
         for side in sides:
             side.read_all()

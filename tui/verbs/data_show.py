@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 File = Annotated[Path, typer.Argument(help="The data file.", show_default=False)]
 Model = Annotated[str | None, typer.Option(help="Whose template and tokens.", show_default=False)]
+Task = Annotated[
+    Literal["chat", "completion", "classification", "dpo", "orpo"] | None,
+    typer.Option(help="What the row is trained for; left out: what its shape is for.", show_default=False),
+]
 Length = Annotated[int, typer.Option(min=1, help="Tokens of a row that are trained.")]
 Columns = Annotated[
     str | None,
@@ -33,6 +38,7 @@ def show(
     row: Annotated[int, typer.Option(min=1, help="Which row, from 1.")] = 1,
     model: Model = None,
     template: Template = None,
+    task: Task = None,
     sequence_length: Length = 2048,
     columns: Columns = None,
     json: Json = False,
@@ -49,7 +55,7 @@ def show(
         if model is None:
             _print_raw(plain, file, span)
             return
-        view = TokenView(_renderer(model, template), sequence_length, apart=json)
+        view = TokenView(partial(_renderer, model, template), task or "", sequence_length, apart=json)
         (answer,) = view.rows(plain, str(file), [span], mapped)
         if "error" in answer:
             from core.errors import FinetuiError
@@ -61,7 +67,7 @@ def show(
             _print_tokens(answer, model, sequence_length)
 
 
-def _renderer(model: str, template: Path | None) -> Renderer:
+def _renderer(model: str, template: Path | None, conversations: bool = True) -> Renderer:
     from core.catalog.reference import folder_here
     from core.data.files import file_error
     from core.data.rendering import Renderer
@@ -70,7 +76,7 @@ def _renderer(model: str, template: Path | None) -> Renderer:
         text = template.read_text("utf-8") if template else None
     except OSError as error:
         raise file_error(template or Path(), error) from error
-    return Renderer.from_folder(folder_here(model), text)
+    return Renderer.from_folder(folder_here(model), text, conversations=conversations)
 
 
 def _span(plain: Path, file: Path, row: int) -> tuple[int, int, int, int]:

@@ -13,6 +13,7 @@ from tui.format import ago, size
 from tui.verbs.output import errors_told, interactive, out, out_json, say
 
 if TYPE_CHECKING:
+    from core.serving.deployments import Deployment
     from core.serving.request_log import Entry
     from core.serving.watch import Summary
 
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
     room.callback()(_default)
     for name, verb in (
         ("list", listed), ("show", show), ("key", key), ("start", start), ("stop", stop), ("restart", restart),
+        ("restore", restore),
     ):  # fmt: skip
         room.command(name)(verb)
     app.add_typer(room, name="deployments")
@@ -77,31 +79,46 @@ def undeploy(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask, in a terminal.")] = False,
     json: Json = False,
 ) -> None:
-    """Stop a deployment and delete it, with its merged weights and its request log. Runs stay."""
-    from core.serving import deployments
+    """Stop a deployment and move it to the trash, where it stays for 30 days. Its runs stay."""
+    from core.serving import deployments, trash
+    from tui.deployment_text import dependents_lines
 
     with errors_told():
         here = deployments.find(name)
-        lost = "Its key, its merged weights and its request log are gone then; the runs stay."
+        found = trash.dependents(here.name)
+        for line in dependents_lines(found):
+            say(line)
+        lost = f"{here.url} gives no answer then. `finetui deployments restore {here.name}` brings it back."
         if interactive() and not yes and not typer.confirm(f"Remove {here.name}? {lost}", err=True):
             raise typer.Exit(0)
-        freed = deployments.remove(name)
-        say(f"{name} is removed; {size(freed)} are free again")
+        gone = trash.remove(here.name)
+        say(
+            f"{here.name} is in the trash for 30 days; `finetui deployments restore {here.name}` brings it back. "
+            f"Its {size(gone.bytes)} are freed then, or now with `finetui clean deployment:{gone.id} --yes`"
+        )
         if json:
-            out_json({"name": name, "freed_bytes": freed})
+            out_json({**gone.as_data(), "dependents": found.as_data()})
 
 
 def _default(context: typer.Context, json: Json = False) -> None:
     """List deployments, or change one."""
     if context.invoked_subcommand is None:
-        listed(json)
+        listed(json=json)
 
 
-def listed(json: Json = False) -> None:
+def listed(
+    trash: Annotated[bool, typer.Option("--trash", help="Removed ones, kept for 30 days.")] = False,
+    json: Json = False,
+) -> None:
     """List the deployments, newest first."""
     from core.serving import deployments
+    from core.serving.trash import sweep
 
     with errors_told():
+        sweep()
+        if trash:
+            _list_removed(json)
+            return
         found = deployments.all_deployments()
         if json:
             out_json([item.as_data() for item in found])
@@ -114,6 +131,38 @@ def listed(json: Json = False) -> None:
                 f"{item.name:<24} {item.state:<9} {item.url:<30} {models}  {ago(item.created, time.time())}"
                 + (f"\n  {item.reason}" if item.reason else "")
             )
+
+
+def _list_removed(json: bool) -> None:
+    from core.serving.trash import all_removed
+
+    found = all_removed()
+    if json:
+        out_json([item.as_data() for item in found])
+        return
+    if not found:
+        say("No removed deployments.")
+    for item in found:
+        left = f"kept for {item.left_s / 86400:.0f} more days"
+        models = ", ".join(item.models)
+        out(f"{item.id:<36} {size(item.bytes):>8}  {ago(item.removed, time.time())}, {left}  {models}")
+
+
+def restore(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Of the deployment, or its id in the trash.", show_default=False),
+    ],
+    json: Json = False,
+) -> None:
+    """Bring a removed deployment back, with its key and its request log; it is stopped."""
+    from core.serving import trash
+
+    with errors_told():
+        here = trash.restore(name)
+        say(f"{here.name} is back; `finetui deployments start {here.name}` starts it")
+        if json:
+            out_json(here.as_data())
 
 
 def show(
@@ -158,6 +207,8 @@ def _tell_summary(found: Summary, hours: float) -> None:
         out(f"  unlike      {found.flagged} prompts unlike the training data: {flags}")
     for category, count in found.categories.items():
         out(f"  blocked     {category}: {count}")
+    for error, count in found.turned_away.items():
+        out(f"  turned away {error}: {count}")
 
 
 def key(
@@ -217,13 +268,29 @@ def logs(
     name: Name,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many requests.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those that come.")] = False,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Append the chats among them, where texts are kept, to a file of training rows.",
+            show_default=False,
+        ),
+    ] = None,
+    request: Annotated[
+        list[int] | None,
+        typer.Option(metavar="ID", help="With --rows: only these, by their numbers.", show_default=False),
+    ] = None,
     json: Json = False,
 ) -> None:
     """The requests of a deployment, one line each."""
     from core.serving import deployments, request_log
 
     with errors_told():
-        directory = deployments.find(name).directory
+        here = deployments.find(name)
+        directory = here.directory
+        if rows is not None:
+            _collect(here, rows, lines, request, json)
+            return
         found = request_log.entries(directory, limit=lines, newest=True)
         for entry in found:
             _tell_request(entry, json)
@@ -236,6 +303,32 @@ def logs(
                     last = entry.id
         except KeyboardInterrupt:
             return
+
+
+def _collect(here: Deployment, path: Path, lines: int, wanted: list[int] | None, json: bool) -> None:
+    """Append kept chats to a file of training rows."""
+    from core.serving import request_log
+    from core.serving.rows import append_row, row_of
+
+    found = request_log.kept_chats(here.directory, limit=len(wanted) if wanted else lines, ids=wanted)
+    missing = sorted(set(wanted or ()) - {entry.id for entry in found})
+    if missing or not found:
+        ids = ", ".join(map(str, missing))
+        texts = (
+            ""
+            if here.settings.keep_texts
+            else f" {here.name} keeps no texts (`finetui deploy --keep-texts`)."
+        )
+        raise AskedError(
+            f"There is no kept chat of request {ids}." if missing else "There are no kept chats.",
+            f"Only chats that were answered to their end, with their texts kept, make rows.{texts}",
+            f"`finetui logs {here.name} --json` shows what is kept.",
+        )
+    for entry in found:
+        number = append_row(path, row_of(entry))
+    say(f"{len(found)} row{'' if len(found) == 1 else 's'} appended to {path}, which has {number} now")
+    if json:
+        out_json({"path": str(path), "appended": [entry.id for entry in found], "rows": number})
 
 
 def _newest(directory: Path) -> int:
@@ -251,7 +344,7 @@ def _tell_request(entry: Entry, json: bool) -> None:
         out_json(entry.as_data())
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.at))
-    parts = [when, str(entry.status), f"{entry.model or '-':<24}", f"{entry.kind:<10}"]
+    parts = [f"{entry.id:>6}", when, str(entry.status), f"{entry.model or '-':<24}", f"{entry.kind:<10}"]
     if entry.prompt_tokens is not None:
         parts.append(f"{entry.prompt_tokens}+{entry.completion_tokens} tokens")
     if entry.first_token_ms is not None:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from core.errors import FinetuiError
 from tui.evaluating import MAX_TOKENS, ROWS, Settings, Step, measure
 from tui.verbs.output import errors_told, out, out_json, say
 
@@ -17,6 +18,10 @@ TOLD_S = 2.0
 """Rows done are told at most this often."""
 
 WIDTH = 100
+
+
+class MissingFileError(FinetuiError):
+    """A file that was named is not there."""
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +57,7 @@ def evaluate(
     from tui.exporting import find
 
     with errors_told():
+        must_exist(data)
         what = find(run, checkpoint)
         say(what.title)
         found = asyncio.run(measure(what, Settings(rows, max_tokens, data), teller()))
@@ -60,6 +66,17 @@ def evaluate(
             return
         for line in lines(found, time.time(), WIDTH):
             out(line)
+
+
+def must_exist(*files: Path | None) -> None:
+    """Refuse files that aren't there; a worker would only tell after its libraries are loaded.
+
+    Raises:
+        MissingFileError: one of them.
+    """
+    for file in files:
+        if file is not None and not file.is_file():
+            raise MissingFileError(f"There is no file {file}.", "", "Name a file of rows or of prompts.")
 
 
 def teller() -> Callable[[Step], None]:

@@ -12,7 +12,7 @@ import typer
 from tui.evaluating import Step
 from tui.judging import MAX_TOKENS, ROWS, Settings, wanted
 from tui.verbs.chat import FORMS
-from tui.verbs.evaluate import teller
+from tui.verbs.evaluate import must_exist, teller
 from tui.verbs.output import errors_told, out, out_json, say
 
 WIDTH = 100
@@ -72,9 +72,7 @@ def judge(
             raise TargetError(f"{first.title} has no base to be held against.", "", "Name B too.")
         second = side(b) if b or not isinstance(first, Target) else target(first.base_spec)
         sides = {"A": first, "B": second}
-        for file in (data, prompts):
-            if file is not None and not file.is_file():
-                raise TargetError(f"There is no file {file}.", "", "Name a file of rows or of prompts.")
+        must_exist(data, prompts)
         say(f"A  {first.title}")
         say(f"B  {second.title}")
         asked = wanted(

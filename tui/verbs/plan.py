@@ -99,6 +99,7 @@ def lines(sizes: Estimate, times: TimePlan | None) -> list[str]:
             ("", duration(times.train_s), "training"),
             ("", duration(times.evaluate_s), "evaluation"),
             ("", duration(times.samples_s), "sample replies, at most"),
+            ("", duration(times.save_s), "checkpoints and the model, written"),
         ]
     return [f"{name:<8} {amount:>12}  {words}" for name, amount, words in found]
 

@@ -76,7 +76,7 @@ def runs(
 
 def _line(row: RunRow) -> str:
     loss = f"{row.eval_loss:.4f}" if row.eval_loss is not None else "-"
-    step = f"{row.step}/{row.total_steps}"
+    step = f"{row.step}/{row.total_steps}" if row.total_steps else str(row.step)
     device = row.device.partition(":")[0]
     return (
         f"{row.id:<28} {row.state:<9} {step:>11}  eval {loss:>7}  {device:<4}  {row.model}"
@@ -260,7 +260,8 @@ def _change(verb: Any, ref: str, json: bool, until: str, words: str, longest_s: 
                 say(
                     _not_yet(row)
                     if row.active
-                    else f"{row.id} is {row.state} at step {row.step} of {row.total_steps}"
+                    else f"{row.id} is {row.state} at step {row.step}"
+                    + (f" of {row.total_steps}" if row.total_steps else "")
                 )
         if json:
             out_json(as_data(row))

@@ -6,15 +6,8 @@ from rich.cells import cell_len
 from rich.text import Text
 from textual.widget import Widget
 
+from tui.actions import AZURE_PAGES
 from tui.format import ascii_only, clip, one_line, plain
-
-PAGES = {
-    "azure": "Get ready",
-    "azure_models": "Models",
-    "azure_endpoints": "Endpoints",
-    "azure_sweep": "Clean up",
-}
-"""The pages by their MODE, in the order of `tab`."""
 
 
 class AzureBar(Widget):
@@ -65,7 +58,7 @@ class AzureBar(Widget):
         line = Text(no_wrap=True, end="")
         line.append(" Azure ", self.get_component_rich_style("bar--name", partial=True))
         current = self.get_component_rich_style("bar--current", partial=True)
-        for mode, title in PAGES.items():
+        for mode, title in AZURE_PAGES.items():
             line.append(
                 f"[{title}]" if mode == self.page else f" {title} ", current if mode == self.page else ""
             )

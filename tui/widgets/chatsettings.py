@@ -45,7 +45,9 @@ class ChatSettings(Dialog[Settings | None]):
     def compose_content(self) -> ComposeResult:
         for name, words, _, _ in FIELDS:
             yield Static(words, markup=False)
-            yield Field(f"{getattr(self._settings, name):g}", id=f"set-{name.replace('_', '-')}")
+            value = getattr(self._settings, name)
+            text = f"{value:g}" if isinstance(value, float) else str(value)
+            yield Field(text, select_on_focus=True, id=f"set-{name.replace('_', '-')}")
         yield Static(f"stop strings, up to {MOST_STOPS}, apart by | (\\n is a line feed)", markup=False)
         yield Field(stops_in_words(self._settings.stop), id="set-stop")
         yield Static("system prompt, empty for none", markup=False)

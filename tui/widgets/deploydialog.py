@@ -179,9 +179,6 @@ class DeployDialog(Dialog["Order | None"]):
             words = ""
         self.query_one("#deploy-command", Static).update(Content(visible(words)))
 
-    def on_field_passed(self) -> None:
-        self.focus_next()
-
     def on_input_submitted(self) -> None:
         self.action_accept()
 

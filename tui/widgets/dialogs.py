@@ -86,6 +86,9 @@ class Dialog(ModalScreen[Answer]):
         """What is inside the frame."""
         raise NotImplementedError
 
+    def on_field_passed(self) -> None:
+        self.focus_next()
+
     def action_cancel(self) -> None:
         self.dismiss(None)
 

@@ -33,6 +33,7 @@ class RowPane(ReadingPane):
     Attributes:
         view: how it is shown.
         ids: each token's id is written behind it.
+        for_task: what the rows are shown as trained for; empty: what each row's shape is for.
         model: whose tokens and template are shown.
         template: (name, text) of a chat template that takes the place of the model's own.
         sequence_length: tokens beyond it are cut off in training.
@@ -42,6 +43,7 @@ class RowPane(ReadingPane):
         super().__init__(id=id, classes=classes)
         self.view: View = "conversation"
         self.ids = False
+        self.for_task = ""
         self.model = DEFAULT_MODEL
         self.template: tuple[str, str] | None = None
         self.sequence_length = DEFAULT_LENGTH
@@ -79,7 +81,8 @@ class RowPane(ReadingPane):
         from tui import rowtext
 
         self._shown = file, row
-        self.border_title = f"Row {count(row + 1)}{NAMES[self.view]}"
+        task = f", for {self.for_task}" if self.for_task else ""
+        self.border_title = f"Row {count(row + 1)}{task}{NAMES[self.view]}"
         head = rowtext.problem_lines(file.problems_of(row), self._styles)
         parsed = file.row(row)
         if isinstance(parsed, DataError) and self.view != "raw":
@@ -91,7 +94,7 @@ class RowPane(ReadingPane):
             self._render_tokens(file, row)
         else:
             assert not isinstance(parsed, DataError)
-            self.show([*head, *rowtext.conversation_lines(parsed, self._styles)])
+            self.show([*head, *rowtext.row_lines(parsed, self.for_task, self._styles)])
 
     @work(exclusive=True, group="tokens")
     async def _render_tokens(self, file: RowFile, row: int) -> None:
@@ -131,6 +134,7 @@ class RowPane(ReadingPane):
             chat_template=self.template[1] if self.template else None,
             sequence_length=self.sequence_length,
             apart=self.ids,
+            task=self.for_task,
         )
         answer: dict[str, Any] = answers[0]
         if "error" in answer:

@@ -56,9 +56,6 @@ class Splitting(Dialog[dict[str, Any] | None]):
             yield Field(self._values.get(name, ""), id=f"split-{name}", suggester=suggester)
         yield Static("", id="wrong", classes="error", markup=False)
 
-    def on_field_passed(self) -> None:
-        self.focus_next()
-
     def on_input_submitted(self, _: Input.Submitted) -> None:
         try:
             self.dismiss(self._read())

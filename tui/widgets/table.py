@@ -56,10 +56,14 @@ class Table(ScrollView, can_focus=True):
 
     Args:
         columns: in their order.
+        marked: there is a cell for letters before the first column.
+
+    Attributes:
+        letters: of marked rows, by their keys.
     """
 
     BINDINGS = [*MOTIONS, Binding("enter", "choose", show=False)]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--head", "table--cursor", "table--mark"}
     DEFAULT_CSS = """
     Table {
         height: 1fr; min-height: 4; background: transparent; overflow-x: hidden; overflow-y: auto;
@@ -68,6 +72,7 @@ class Table(ScrollView, can_focus=True):
         &.-ascii { border: ascii $panel-lighten-2; }
         &.-ascii:focus { border: ascii $primary; }
         & > .table--head { color: $foreground-muted; }
+        & > .table--mark { color: $text-warning; text-style: bold reverse; }
         & > .table--cursor { background: $panel; text-style: bold; }
         &:focus > .table--cursor { background: $primary 30%; text-style: bold; }
     }
@@ -79,9 +84,16 @@ class Table(ScrollView, can_focus=True):
     class Chosen(Message):
         """`enter` on a row."""
 
-    def __init__(self, columns: Sequence[Column], id: str | None = None) -> None:  # noqa: A002 - Textual's name
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        id: str | None = None,  # noqa: A002 - Textual's name
+        marked: bool = False,
+    ) -> None:
         super().__init__(id=id)
         self.columns = tuple(columns)
+        self.marked = marked
+        self.letters: dict[str, str] = {}
         self.rows_shown: list[Row] = []
         self.cursor = 0
         self._title = ""
@@ -119,6 +131,12 @@ class Table(ScrollView, can_focus=True):
             self.border_title = Content(plain(title) if ascii_only() else title)
         if self.chosen != kept:
             self.post_message(self.Moved())
+
+    def mark(self, letters: dict[str, str]) -> None:
+        """Show these letters beside their rows."""
+        if letters != self.letters:
+            self.letters = letters
+            self.refresh()
 
     # -- moving
 
@@ -176,7 +194,7 @@ class Table(ScrollView, can_focus=True):
         if y == 0:
             labels = {column.key: column.label for column in self.columns}
             style = self.get_component_rich_style("table--head")
-            text = "  " + "".join(text for text, _ in self._line(labels, width))
+            text = " " * self._signs + "".join(text for text, _ in self._line(labels, width))
             return Strip([Segment(text, style)]).adjust_cell_length(width, style)
         at = y - 1 + self.scroll_offset.y
         if at >= len(self.rows_shown):
@@ -184,16 +202,26 @@ class Table(ScrollView, can_focus=True):
         row, here = self.rows_shown[at], at == self.cursor
         style = self.get_component_rich_style("table--cursor") if here else self.rich_style
         sign = (">" if ascii_only() else "▌") if here else " "
-        segments = [Segment(f"{sign} ", style)]
+        segments = [Segment(sign, style)]
+        if letter := self.letters.get(row.key):
+            segments.append(
+                Segment(letter, style + self.get_component_rich_style("table--mark", partial=True))
+            )
+        segments.append(Segment(" " * (self._signs - len(segments)), style))
         for text, key in self._line(row.cells, width):
             own = style + colour(self.app, row.colours[key]) if key in row.colours else style
             segments.append(Segment(text, own))
         return Strip(segments).adjust_cell_length(width, style)
 
+    @property
+    def _signs(self) -> int:
+        """Cells before the first column: the cursor, a letter where rows can have one, and a space."""
+        return 3 if self.marked else 2
+
     def _line(self, cells: Mapping[str, str], width: int) -> list[tuple[str, str]]:
         """The cells of a row that fit, each padded to its column: (text, key)."""
         shown = [column for column in self.columns if self.app.size.width >= column.from_width]
-        left = width - 2 - sum(column.width + GAP for column in shown if column.width)
+        left = width - self._signs - sum(column.width + GAP for column in shown if column.width)
         line = []
         for column in shown:
             room = column.width or max(LEAST_ROOM, left - GAP)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from core.azure import prices
 from core.azure.account import Account, load, save
 from core.events import Status
-from core.runs import supervisor
+from core.recipe import build
+from core.runs import supervisor, worker
 from core.runs.directory import RunDirectory
 from tests.azure_emulator.emulator import Emulator
 from tests.azure_emulator.state import READER
@@ -44,18 +47,16 @@ def data(finetui: Finetui, *words: object) -> Any:
     return json.loads(result.stdout)
 
 
-def submitted(finetui: Finetui, path: Path, name: str = "tone") -> str:
-    """A finished run's id."""
-    result = finetui("azure", "submit", path, *MODEL, "--name", name, "--epochs", "2")
-    assert result.exit_code == 0, result.output
-    return next(row.id for row in supervisor.list_runs() if row.name == name)
+def ran(path: Path, name: str = "tone") -> str:
+    """The id of a run that has ended; its worker worked in this process."""
+    content = {"model": MODEL[1], "data": str(path), "backend": "azure", "epochs": 2, "name": name}
+    run = RunDirectory.create(build(content), name)
+    worker.run(run.path)
+    return run.id
 
 
 def test_login_chooses_what_there_is_but_one_of(azure: Emulator, finetui: Finetui) -> None:
     save(Account("service_principal"))
-    for name in list(azure.state.workspaces):
-        if azure.state.workspaces[name].name not in (azure.hub, azure.workspace):
-            del azure.state.workspaces[name]
     result = finetui("azure", "login")
     assert result.exit_code == 0
     assert "Azure: emulator" in result.stderr
@@ -97,6 +98,10 @@ def test_a_login_that_fails_leaves_the_one_that_works(finetui: Finetui, words: t
         (("delete-model", "nothing", "--yes"), "no model nothing:1"),
         (("deploy", "no-such-run"), "no-such-run"),
         (("prices", "smollm2-135m-instruct"), "phi-4-mini-instruct"),
+        (("prices", "phi-4", "--region", "nonsense"), "no region 'nonsense'"),
+        (("prices", "phi-4", "--region", "East US' or 1 eq 1"), "no region"),
+        (("check", "--model", "nonsense"), "nonsense is not in Azure's model registry"),
+        (("login", "--identity", "managed_identity", "--tenant", "t.example"), "takes no tenant"),
     ],
 )
 def test_mistakes_are_told_with_a_next_step(finetui: Finetui, words: tuple[str, ...], said: str) -> None:
@@ -107,7 +112,10 @@ def test_mistakes_are_told_with_a_next_step(finetui: Finetui, words: tuple[str, 
 
 
 def test_the_checklist_ends_with_two_while_something_is_missing(azure: Emulator, finetui: Finetui) -> None:
-    assert finetui("azure", "check", *MODEL).exit_code == 0
+    ready = finetui("azure", "check", *MODEL)
+    assert ready.exit_code == 0  # though the quota is not known
+    assert "unknown  Quota: " in ready.stdout
+    assert ready.stdout.count("Cost: ") == 10
     azure.state.set_provider(azure.subscription, "Microsoft.Network", "NotRegistered")
     result = finetui("azure", "check")
     assert result.exit_code == 2
@@ -118,6 +126,7 @@ def test_the_checklist_ends_with_two_while_something_is_missing(azure: Emulator,
     assert "Registered" in fixed.stdout
 
 
+@pytest.mark.slow
 def test_the_checklist_makes_what_is_named(azure: Emulator, finetui: Finetui) -> None:
     save(Account("service_principal", azure.tenant, azure.subscription))
     result = finetui("azure", "check", "--fix")
@@ -130,21 +139,41 @@ def test_the_checklist_makes_what_is_named(azure: Emulator, finetui: Finetui) ->
     assert (load().resource_group, load().project, load().region) == ("by-verb", "verb-project", "westus")
 
 
-def test_a_recipe_is_priced_and_its_wrong_settings_are_named(finetui: Finetui, rows: Path) -> None:
+def test_a_recipe_is_priced_and_its_wrong_settings_are_named(
+    azure: Emulator, finetui: Finetui, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure, "price_rows", list(azure.price_rows))
     result = finetui("train", rows, *MODEL, "--backend", "azure", "--rank", "8", "--epochs", "2")
     assert result.exit_code == 2
     assert "`rank` is set" in result.stderr
     assert "Phi-4-mini-instruct FT Training Tokens" in result.stderr
     plan = finetui("plan", rows, *MODEL, "--backend", "azure", "--epochs", "2")
     assert plan.exit_code == 0
+    assert re.search(r"^tokens    (\d+) = (\d+) \(.*\) x 2 epochs$", plan.stdout, re.MULTILINE)
     assert "FT Hosting Unit" in plan.stdout
+    azure.price_rows.clear()
+    monkeypatch.setattr(prices, "_kept", {})
+    plan = finetui("plan", rows, *MODEL, "--backend", "azure", "--epochs", "1")
+    assert re.search(r"^tokens    (\d+) \(.*\) x 1 epoch$", plan.stdout, re.MULTILINE)
+    assert re.search(r"^training  unknown: the price list has no", plan.stdout, re.MULTILINE)
     assert supervisor.list_runs() == []
 
 
+@pytest.mark.slow
 def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path) -> None:
-    run = submitted(finetui, rows)
-    known = record(RunDirectory(supervisor.get(run).directory))
+    result = finetui("azure", "submit", rows, *MODEL, "--name", "tone", "--epochs", "2", "--json")
+    assert result.exit_code == 0, result.output
+    assert all(json.loads(line) for line in result.stdout.splitlines())
+    [row] = supervisor.list_runs()
+    run = row.id
+    assert f"{run}  " in finetui("runs").stdout
+    assert "2/0" not in finetui("runs").stdout  # Azure tells no number of steps beforehand
+    known = record(RunDirectory(row.directory))
+    ended = finetui("azure", "cancel", known.job)
+    assert ended.exit_code == 2
+    assert "nothing to cancel" in ended.stderr
     assert [job["name"] for job in data(finetui, "azure", "jobs")] == [known.job]
+    assert known.studio in finetui("azure", "jobs").stdout
     assert "loss" in finetui("azure", "logs", known.job).stdout
     assert [model["run"] for model in data(finetui, "azure", "models", "--tuned")] == [run]
     asked = finetui("azure", "deploy", run, "--name", "tone")
@@ -162,6 +191,9 @@ def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path
     assert "Hours are charged" not in again.stderr
     listing = finetui("azure", "endpoints").stdout
     assert "0.8000 USD/hour" in listing
+    assert f"run {run}" in listing
+    azure.state.endpoints["tone"].tags.clear()
+    assert "not finetui's" in finetui("azure", "endpoints").stdout
     assert "SAFETY OFF" in listing
     assert data(finetui, "azure", "rotate", "tone", "--secondary") == {
         "rotated": "tone",
@@ -172,7 +204,14 @@ def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path
     assert "finetui azure undeploy tone" in refused.stderr
     assert data(finetui, "azure", "undeploy", "tone", "--yes") == {"deleted": "tone"}
     assert data(finetui, "azure", "delete-model", known.output, "--yes") == {"deleted": known.registered}
-    assert {item["kind"] for item in data(finetui, "azure", "sweep")} == {"data", "job"}
+    left = data(finetui, "azure", "sweep")
+    assert {item["kind"] for item in left} == {"data", "job"}
+    assert "made nothing called nonsense" in finetui("azure", "sweep", "nonsense", "--delete", "--yes").stderr
+    one = next(item for item in left if item["kind"] == "data")
+    assert data(finetui, "azure", "sweep", one["name"], "--delete", "--yes") == [
+        {"key": one["key"], "error": None}
+    ]
+    assert len(data(finetui, "azure", "sweep")) == len(left) - 1
     assert finetui("azure", "sweep", "--delete", "--yes").exit_code == 0
     assert data(finetui, "azure", "sweep") == []
 
@@ -205,24 +244,48 @@ def test_a_group_that_is_there_is_taken_with_its_region(azure: Emulator, finetui
     save(Account("service_principal", azure.tenant, azure.subscription))
     asked = finetui("azure", "check")
     assert "--fix --group NAME --project NAME --region REGION" in asked.stdout
-    result = finetui("azure", "check", "--fix", "--group", azure.resource_group, "--project", "fresh-one")
+    result = finetui(
+        "azure",
+        "check",
+        "--fix",
+        "--group",
+        azure.resource_group,
+        "--project",
+        "fresh-one",
+        "--hub",
+        azure.hub,
+    )
     assert result.exit_code == 0, result.output
     assert (load().project, load().region) == ("fresh-one", azure.region)
 
 
-def test_a_model_in_azure_is_not_here_and_a_cancelled_job_is_paid_for_anew(
-    azure: Emulator, finetui: Finetui, rows: Path
-) -> None:
-    run = submitted(finetui, rows)
+def test_a_model_in_azure_is_not_here(finetui: Finetui, rows: Path) -> None:
+    run = ran(rows)
     assert f"finetui azure deploy {run}" in finetui("chat", run, "--prompt", "hello").stderr
     assert "finetui judge azure:NAME" in finetui("evaluate", run).stderr
+
+
+def test_in_a_terminal_a_new_job_is_asked_about(
+    azure: Emulator, finetui: Finetui, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[str] = []
+    monkeypatch.setattr(supervisor, "resume", lambda ref: resumed.append(ref) or supervisor.get(ref))
     azure.settings.job_ending = "Failed"
-    failed = finetui("azure", "submit", rows, *MODEL, "--name", "fails")
-    assert failed.exit_code == 1
-    azure.settings.job_ending = "Completed"
-    resumed = finetui("resume", "fails")
-    assert "paid for anew" in resumed.stderr
-    assert supervisor.wait("fails", timeout_s=PATIENCE_S).state == "finished"
+    run = ran(rows)
+    told = finetui("resume", run)
+    assert (told.exit_code, resumed) == (0, [run])
+    assert "paid for anew" in told.stderr
+    assert "Send a new job?" not in told.stderr
+    resumed.clear()
+    monkeypatch.setattr("tui.verbs.runs.interactive", lambda: True)
+    refused = finetui("resume", run, stdin="n\n")
+    assert refused.exit_code == 2
+    assert "paid for anew" in refused.stderr
+    assert "Send a new job?" in refused.stderr
+    assert resumed == []
+    assert finetui("resume", run, stdin="y\n").exit_code == 0
+    assert finetui("resume", run, "--yes").exit_code == 0
+    assert resumed == [run, run]
 
 
 def test_a_stop_without_a_network_does_not_wait_for_it(
@@ -243,6 +306,7 @@ def test_a_stop_without_a_network_does_not_wait_for_it(
     azure.faults.restore_network()
 
 
+@pytest.mark.slow
 def test_a_running_job_is_not_paused_but_stopped_even_when_nobody_watches(
     azure: Emulator,
     finetui: Finetui,
@@ -273,7 +337,7 @@ def test_a_job_is_taken_up_on_another_machine(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = submitted(finetui, rows)
+    run = ran(rows)
     first = record(RunDirectory(supervisor.get(run).directory))
     account = load()
     monkeypatch.setenv("FINETUI_HOME", str(tmp_path / "other-machine"))
@@ -291,10 +355,7 @@ def test_a_job_is_taken_up_on_another_machine(
 
 def test_a_role_that_is_too_small_is_told_by_the_run(azure: Emulator, finetui: Finetui, rows: Path) -> None:
     azure.state.set_role(READER)
-    try:
-        result = finetui("azure", "submit", rows, *MODEL)
-    finally:
-        azure.state.set_role("b24988ac-6180-42a0-ab88-20f7382dd24c")
+    result = finetui("azure", "submit", rows, *MODEL)
     assert result.exit_code == 1
     assert "AuthorizationFailed" in result.output
     assert "Azure AI Developer" in result.stderr

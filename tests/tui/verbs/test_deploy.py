@@ -50,6 +50,7 @@ def made() -> Settings:
     return settings
 
 
+@pytest.mark.slow
 def test_a_run_is_deployed_and_its_key_is_shown_once(
     finetui: Finetui, run: RunDirectory, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_run_is_deployed_and_its_key_is_shown_once(
     assert "merging ..." in done.stderr and "shop is healthy" in done.stderr
     assert "Refusals were not compared with the base: asked for." in done.stderr
     assert "not shown again" in done.stderr
+    assert answer["host"] == "127.0.0.1"  # another address only where it is asked for
     headers = {"authorization": f"Bearer {answer['key']}"}
     assert httpx.get(f"{answer['url']}/models", headers=headers, trust_env=False).status_code == 200
 
@@ -87,9 +89,44 @@ def test_a_run_is_deployed_and_its_key_is_shown_once(
     assert deployments.using_run(run.id) == ["shop"]
 
     removed = finetui("undeploy", "shop", "--json")
-    assert json.loads(removed.stdout)["freed_bytes"] > 100_000
+    gone = json.loads(removed.stdout)
+    assert gone["bytes"] > 100_000 and gone["dependents"] == {"guarded": [], "chats": []}
+    assert "30 days" in removed.stderr and f"finetui clean deployment:{gone['id']}" in removed.stderr
     assert not directory_of("shop").exists()
     assert run.model_dir.exists() and (tiny_model / "model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_refusals_are_compared_before_the_first_deployment_and_not_again(
+    finetui: Finetui, run: RunDirectory
+) -> None:
+    first = finetui("deploy", "lamp", "--port", 0, "--no-warm", "--json")
+    assert first.exit_code == 0, first.stderr
+    found = json.loads(first.stdout)["settings"]["regression"]["lamp"]
+    assert found["prompts"] == 12 and found["weakened"] in (True, False)
+    assert "asking phi3 24 prompts" in first.stderr and "asking lamp 24 prompts" in first.stderr
+    assert f"lamp: Refuses {found['tuned_refused']} of 12 harmful prompts" in first.stderr
+    again = finetui("deploy", "lamp", "--name", "again", "--port", 0, "--no-warm", "--json")
+    assert json.loads(again.stdout)["settings"]["regression"]["lamp"] == found
+    assert "asking" not in again.stderr
+    assert read_settings(directory_of("again")).regression == {"lamp": found}
+
+
+def test_a_removed_deployment_is_listed_brought_back_and_cleaned(finetui: Finetui, made: Settings) -> None:
+    make_settings("shop", safety={"kind": "guard", "deployment": "lamp", "model": "other"})
+    assert "No removed deployments" in finetui("deployments", "list", "--trash").stderr
+    assert "shop asks it about each text" in finetui("undeploy", "lamp").stderr
+    listed = json.loads(finetui("deployments", "list", "--trash", "--json").stdout)
+    assert [(item["name"], item["models"]) for item in listed] == [("lamp", ["lamp", "other"])]
+    assert "30 more days" in finetui("deployments", "list", "--trash").stdout
+    told(finetui("deployments", "restore", "nothing"), "no removed deployment 'nothing'", "There are: lamp")
+    done = finetui("deployments", "restore", "lamp")
+    assert "lamp is back" in done.stderr and read_settings(directory_of("lamp")).key_sha256 == made.key_sha256
+    finetui("undeploy", "lamp")
+    (item,) = json.loads(finetui("deployments", "list", "--trash", "--json").stdout)
+    cleaned = json.loads(finetui("clean", f"deployment:{item['id']}", "--yes", "--json").stdout)
+    assert cleaned["freed_bytes"] == item["bytes"]
+    assert "No removed deployments" in finetui("deployments", "list", "--trash").stderr
 
 
 def test_mistakes_are_told_before_anything_is_done(
@@ -192,7 +229,7 @@ def test_requests_are_listed_with_what_became_of_them(finetui: Finetui, made: Se
     )
     done = finetui("logs", "lamp")
     assert "\x1b" not in done.stdout and "[b]hi[/b]" in done.stdout
-    first, second, third = [line for line in done.stdout.splitlines() if line.startswith("2")]
+    first, second, third = [line for line in done.stdout.splitlines() if line.lstrip()[:1] in "123"]
     assert "11+5 tokens" in first and "first 20 ms" in first
     assert "400" in second and "prompt: block list, line 2" in second
     assert "unlike the training data: long,script" in third
@@ -205,6 +242,22 @@ def test_requests_are_listed_with_what_became_of_them(finetui: Finetui, made: Se
         assert words in shown
     summary = json.loads(finetui("deployments", "show", "lamp", "--json").stdout)["summary"]
     assert (summary["requests"], summary["flagged"]) == (3, 1)
+
+
+def test_kept_chats_become_training_rows(finetui: Finetui, made: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    told(finetui("logs", "lamp", "--rows", path), "no kept chats", "keeps no texts", "--keep-texts")
+    said = [{"role": "user", "content": "how heavy?"}]
+    kept = replace(ENTRY, prompt="how heavy?", completion="310 grams", messages=json.dumps(said))
+    write_log(kept, ENTRY, replace(kept, completion="a pound"), replace(kept, status=499))
+    told(finetui("logs", "lamp", "--rows", path, "--request", 2), "no kept chat of request 2")
+    assert not path.exists()
+    done = finetui("logs", "lamp", "--rows", path, "--request", 3, "--json")
+    assert json.loads(done.stdout) == {"path": str(path), "appended": [3], "rows": 1}
+    assert "2 rows appended" in finetui("logs", "lamp", "--rows", path).stderr
+    rows = [json.loads(line)["messages"] for line in path.read_text().splitlines()]
+    assert [row[-1]["content"] for row in rows] == ["a pound", "310 grams", "a pound"]
+    assert rows[0][:-1] == said
 
 
 def test_new_requests_are_followed(made: Settings) -> None:

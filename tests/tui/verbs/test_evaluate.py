@@ -50,6 +50,7 @@ def _change(found: dict[str, dict[str, float]]) -> str:
     return f"{found['tuned']['loss'] - found['base']['loss']:+.4f}"
 
 
+@pytest.mark.slow
 def test_json_of_a_checkpoint_on_other_rows(finetui: Finetui, run: RunDirectory, tmp_path: Path) -> None:
     rows = tiny.make_rows(tmp_path / "other.jsonl", 4, seed=9)
     told = finetui("evaluate", run.id, "--data", rows, "--checkpoint", 5, "--max-tokens", 4, "--json")
@@ -75,6 +76,7 @@ def test_mistakes(finetui: Finetui, run: RunDirectory, words: tuple[object, ...]
     assert run.report_path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_s_own_process_imports_nothing_heavy(run: RunDirectory) -> None:
     code = (
         "import sys\nfrom tui.cli import build\n"

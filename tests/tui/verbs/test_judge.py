@@ -39,7 +39,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "rows.jsonl"
 
 
-def two(said: Answering) -> tuple[str, str]:
+def two_of(said: Answering) -> tuple[str, str]:
     """Two models of one server; the second answers as it is told per question, the first always yes."""
     said.pieces = {"": ["yes"]}
     return f"{said.url}#one,in=1,out=2", f"{said.url}#two"
@@ -47,7 +47,7 @@ def two(said: Answering) -> tuple[str, str]:
 
 def test_two_endpoints_are_judged_and_kept_with_the_chats(finetui: Finetui, data: Path) -> None:
     with answering() as said:
-        a, b = two(said)
+        a, b = two_of(said)
         done = finetui("judge", a, b, "--data", data, "--rows", 4, "--max-tokens", 8, "--json")
         assert done.exit_code == 0, done.output
         found = json.loads(done.stdout)
@@ -75,6 +75,7 @@ def test_only_what_is_worse_is_listed(finetui: Finetui, data: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_beside_its_base_and_an_endpoint_beside_it(
     finetui: Finetui, run: str, data: Path
 ) -> None:
@@ -116,6 +117,28 @@ def test_mistakes_name_what_to_do(finetui: Finetui, words: tuple[str, ...], told
         done = finetui("judge", *words)
     assert done.exit_code == 2
     assert told in done.stderr and "Next:" in done.stderr
+
+
+def test_a_run_without_rows_of_its_own_is_refused_before_a_model_is_loaded(
+    finetui: Finetui, run: str
+) -> None:
+    done = finetui("judge", run)
+    assert done.exit_code == 2
+    assert "held no rows back" in done.stderr and "--data FILE" in done.stderr
+    assert "loading" not in done.stderr and "torch" not in done.stderr
+
+
+def test_one_side_alone_is_asked_of_one_model_or_two(finetui: Finetui) -> None:
+    with answering() as said:
+        one, two = two_of(said)
+        for words, asked in (((one, "--side", "A"), ["one"]), ((one, two, "--side", "B"), ["two"])):
+            said.asked.clear()
+            done = finetui("chat", *words, "--prompt", "hello", "--json")
+            assert done.exit_code == 0, done.output
+            assert [body["model"] for _, body in said.asked] == asked
+        for side in ("B", "tuned"):
+            done = finetui("chat", one, "--side", side, "--prompt", "hello")
+            assert done.exit_code == 2 and "Use A or both" in done.stderr
 
 
 def test_a_key_is_never_told(finetui: Finetui, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

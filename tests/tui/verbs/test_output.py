@@ -170,7 +170,7 @@ def test_the_plan_is_made_of_its_terms(finetui: Finetui, rows: Path, tiny_model:
 def test_a_plan_measures_how_long_it_takes(finetui: Finetui, rows: Path, tiny_model: Path) -> None:
     found = json.loads(finetui("plan", rows, "--model", tiny_model, "--max-steps", 3, "--json").stdout)
     times = found["time"]
-    parts = [times[f"{name}_s"] for name in ("start", "train", "evaluate", "samples")]
+    parts = [times[f"{name}_s"] for name in ("start", "train", "evaluate", "samples", "save")]
     assert times["total_s"] == pytest.approx(sum(parts))
     assert times["tokens_per_s"] > 0
 
