@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """The console script."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while modules are imported; a verb at work tells it by itself
+        sys.stderr.write("interrupted\n")
+        raise SystemExit(130) from None
+
+
+def _run() -> None:
     from core.paths import settle_home
 
     settle_home()

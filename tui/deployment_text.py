@@ -282,7 +282,7 @@ def request_paragraphs(entries: Iterable[Entry]) -> list[Paragraph]:
 
 def _request(entry: Entry) -> tuple[str, str]:
     """Words and style of a request."""
-    parts = [one_line(entry.model) or "no such model", str(entry.status)]
+    parts = [one_line(entry.model) or "-", str(entry.status)]
     if entry.prompt_tokens is not None or entry.completion_tokens is not None:
         parts.append(f"{count(entry.prompt_tokens or 0)}+{count(entry.completion_tokens or 0)} tokens")
     if entry.first_token_ms is not None:

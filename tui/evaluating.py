@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import FinetuiError
+from tui.failures import on_page
 from tui.format import count, one_line
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Evaluations:
             await measure(what, settings, self._told)
             app.notify(f"{one_line(what.title)} is evaluated.")
         except FinetuiError as error:
-            app.show_error(error)
+            app.show_error(on_page(error))
         finally:
             self.run_id = ""
 

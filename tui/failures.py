@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import traceback
 
@@ -27,3 +28,19 @@ def explain(error: BaseException) -> FinetuiError:
         "This is a mistake in finetui. What was going on is not affected; runs go on.",
         f"The traceback is in {path}. Please report it with what you did.",
     )
+
+
+KEYS = (("--data FILE", "f"), ("--prompts FILE", "p"), (r"--task \w+", "a"))
+"""Options of commands, and the keys that do the same on a page."""
+
+
+def on_page(error: FinetuiError) -> FinetuiError:
+    """The error with the page's keys in its next step, where a command's options stand in it."""
+    return FinetuiError(error.what, error.cause, with_keys(error.next_step))
+
+
+def with_keys(next_step: str) -> str:
+    """A next step with the page's keys in place of a command's options."""
+    for option, key in KEYS:
+        next_step = re.sub(f"`{option}`", f"{key} on this page", next_step)
+    return next_step

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from core.errors import FinetuiError
 from core.serving.talk import SIDES
 from tui.evaluating import Step
+from tui.failures import on_page
 
 if TYPE_CHECKING:
     from textual.worker import Worker
@@ -135,7 +136,7 @@ class Judgings:
             if not isinstance(chat.app.screen, JudgeScreen):  # there it is seen
                 chat.notify("A and B are judged: d in the chat shows it.")
         except FinetuiError as error:
-            self.wrong = error
+            self.wrong = on_page(error)
         finally:
             self.working = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.style import Style
@@ -12,8 +12,9 @@ from rich.text import Text
 
 from core.data.conversation import Conversation, Message
 from core.data.problems import Problem
-from core.data.tasks import fitting, wrong_task
+from core.data.tasks import fitting, not_shown
 from core.errors import FinetuiError
+from tui.failures import with_keys
 from tui.format import ascii_only, count, visible
 from tui.widgets.reading import BLANK, Paragraph
 
@@ -70,8 +71,8 @@ def row_lines(row: Conversation, task: str, styles: Styles) -> list[Paragraph]:
         task: of a recipe; empty: the one that the row's shape is for.
         styles: the theme's.
     """
-    wrong = wrong_task(task or fitting(row), row)
-    lines = problem_lines([wrong], styles) if wrong is not None else []
+    wrong = not_shown(task or fitting(row), row)
+    lines = [] if wrong is None else problem_lines([replace(wrong, fix=with_keys(wrong.fix))], styles)
     if task == "completion" and wrong is None and row.messages:
         prompt, completion = row.messages
         return [

@@ -107,6 +107,25 @@ def ensure(azure: Azure, file: RowFile, run_id: str, progress: Progress) -> Asse
     return Asset(name, VERSION, str(made.id), path, file.bytes, sent, run_id)
 
 
+def gone(azure: Azure, asset_id: str) -> bool:
+    """Whether somebody has deleted a data asset, by the ARM id that a job names it by.
+
+    Raises:
+        AzureError: the project can't be asked.
+    """
+    from azure.core.exceptions import ResourceNotFoundError
+
+    asset = ASSET_ID.search(asset_id)
+    if asset is None:  # an address, of a job that was sent from elsewhere
+        return False
+    with asking(f"The data asset {asset['name']}"):
+        try:
+            azure.ml.data.get(asset["name"], version=asset["version"])
+        except ResourceNotFoundError:
+            return True
+    return False
+
+
 def container(azure: Azure) -> ContainerClient:
     """The project's blob container, with the key its datastore gives out, kept in memory only."""
     from azure.ai.ml._artifacts._artifact_utilities import get_datastore_info

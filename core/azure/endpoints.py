@@ -30,6 +30,8 @@ SAFETY_ON = (
 SAFETY_OFF = (
     "Content safety off: nothing is filtered or stopped; what the model says is for you to answer for."
 )
+ASKING = "asking Azure for the endpoint"
+"""What `deploy` yields right before it asks: from then on Azure goes on making it, whoever waits for it."""
 
 
 @dataclass(frozen=True)
@@ -139,12 +141,12 @@ def deploy(
             or Azure's own refusal; or it exists with another model or content safety.
     """
     yield "checking name, model and region"
-    if _refuse(azure, name, model, version, content_safety):
+    if checked(azure, name, model, version, content_safety=content_safety):
         yield f"{name} exists already: nothing new is made"
     else:
         yield "checking the permission"
         _refuse_forbidden(azure)
-        yield "asking Azure for the endpoint"
+        yield ASKING
         yield from _create(azure, name, tuned.endpoint_model_id(azure, model, version), content_safety, run)
     yield "ready"
 
@@ -184,8 +186,20 @@ def existing(azure: Azure, name: str, model: str, version: str, *, content_safet
     return there
 
 
-def _refuse(azure: Azure, name: str, model: str, version: str, content_safety: bool) -> Endpoint | None:
-    """What is known to stand against an endpoint; the one that is there already when it is just that one."""
+def checked(azure: Azure, name: str, model: str, version: str, *, content_safety: bool) -> Endpoint | None:
+    """The endpoint that is wanted when it is there already, or None when it can be made as far as is known.
+
+    Args:
+        azure: the account.
+        name: of the endpoint.
+        model: name of the registered model.
+        version: of it.
+        content_safety: whether Azure is to filter prompts and replies.
+
+    Raises:
+        AzureError: the name can't be used, there is no such model, the model has another endpoint, the region serves
+            none; or as `existing`.
+    """
     against = name_problem(name)
     if against:
         raise AzureError(
@@ -291,10 +305,11 @@ def rotate(azure: Azure, name: str, which: str = "Primary") -> None:
         which: Primary or Secondary.
 
     Raises:
-        AzureError: it can't be done.
+        AzureError: there is no such endpoint, or Azure refuses.
     """
     from azure.ai.ml._restclient.arm_ml_service import models as wire
 
+    get(azure, name)
     with asking(f"The keys of {name}"):
         request = wire.RegenerateEndpointKeysRequest(key_type=which)
         finished(azure.service.serverless_endpoints.begin_regenerate_keys(*azure.place, name, request))

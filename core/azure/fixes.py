@@ -11,7 +11,7 @@ from core.azure import ai_services as services
 from core.azure.clients import Azure, finished, poll_s, text
 from core.azure.data import TAG
 from core.azure.faults import AzureError, asking
-from core.azure.readiness import PROVIDERS
+from core.azure.readiness import PROVIDERS, Line
 
 REGISTER_S = 15 * 60.0
 GROUP = re.compile(r"[\w.()-]{0,89}[\w()-]")
@@ -93,6 +93,66 @@ def refuse_names(group: str | None = None, workspaces: Iterable[str] = ()) -> No
                 "A name has 3 to 33 letters, digits, - and _, and begins with a letter or digit.",
                 "Choose another name.",
             )
+
+
+def refuse_options(azure: Azure, lines: list[Line], group: str, project: str, hub: str, region: str) -> None:
+    """Refuse, before anything is made, names that are lacking for what is to be made, and names that nothing takes.
+
+    A project is made only where it is named.
+
+    Args:
+        azure: the account.
+        lines: of the checklist.
+        group: of those that were given, as are the others; empty: not given.
+        project: the same.
+        hub: the same.
+        region: the same.
+
+    Raises:
+        AzureError: one lacks, or names another thing than the one that is chosen and there.
+    """
+    makes = {line.key: line.fix for line in lines if line.state == "missing"}
+    waiting = {line.key for line in lines if line.state == "waiting"}
+    makes_group = makes.get("group") == "create_group"
+    moves = makes.get("region") == "create_project"  # the model asks for a project in another region
+    makes_project = (
+        makes.get("project") == "create_project" or (makes_group and "project" in waiting) or moves
+    )
+    chosen = azure.account
+    if not makes_group:
+        _refuse_other("group", group, chosen.resource_group)
+    if not makes_project:
+        _refuse_other("project", project, chosen.project)
+        if hub:
+            raise AzureError("--hub: no project is to be made.", "", "Leave it out.")
+    if not makes_group and not makes_project:
+        _refuse_other("region", region, chosen.region)
+    wanted = (group if makes_group else "") or chosen.resource_group
+    placed = region or (not moves and (chosen.region or (wanted and region_of(azure, wanted))))
+    lacking = [
+        option
+        for option, lacks in (
+            ("--group NAME", makes_group and not wanted),
+            ("--project NAME", makes_project and not project),
+            ("--region REGION", (makes_group or makes_project) and not placed),
+        )
+        if lacks
+    ]
+    if lacking:
+        raise AzureError(
+            "Nothing was made: --fix needs more.", "", f"Give {' '.join(lacking)} too.", code="not_chosen"
+        )
+
+
+def _refuse_other(option: str, given: str, chosen: str) -> None:
+    if given and chosen and given.lower() != chosen.lower():
+        other = "--project P" if option == "region" else f"--{option} {given}"
+        raise AzureError(
+            f"--{option} {given}: {chosen} is chosen already.",
+            "--fix makes what is missing only.",
+            f"Leave it out; `finetui azure login {other}` chooses another.",
+            code="chosen",
+        )
 
 
 def create_project(azure: Azure, hub: str, project: str, region: str) -> Iterator[str]:

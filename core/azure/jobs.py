@@ -258,8 +258,9 @@ def logs(azure: Azure, name: str) -> Iterator[tuple[str, str]]:
     """(file name, text) of a job's logs; of a long one its end.
 
     Raises:
-        AzureError: they can't be had.
+        AzureError: there is no such job, or they can't be had.
     """
+    get(azure, name)
     for title, address in sorted((details(azure, name).get("logFiles") or {}).items()):
         with asking(f"The log {title}"):
             content = azure.fetch(str(address))

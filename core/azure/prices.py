@@ -52,6 +52,11 @@ FAMILY_WORDS = frozenset(
     )
 )
 """Words that tell one model of a family from another: a meter must have those of the model, and no others."""
+CURRENCIES = (
+    "USD", "AUD", "BRL", "CAD", "CHF", "CNY", "DKK", "EUR", "GBP",
+    "INR", "JPY", "KRW", "NOK", "NZD", "RUB", "SEK", "TWD",
+)  # fmt: skip
+"""Those of the price list, by Microsoft's documentation of it."""
 REGION = re.compile(r"[a-z0-9]{2,40}")
 UNIT = re.compile(r"(?P<count>[\d.,]+)?\s*(?P<scale>[KM](?![a-z]))?\s*(?P<rest>.*)", re.IGNORECASE)
 
@@ -201,6 +206,22 @@ def refuse_region(region: str) -> None:
             "Regions are named as in `eastus2`; `finetui azure models` names those that tune each model.",
             code="region",
         )
+
+
+def currency_of(code: str) -> str:
+    """A currency's code as the price list writes it.
+
+    Raises:
+        AzureError: the list has no such currency.
+    """
+    if code.upper() not in CURRENCIES:
+        raise AzureError(
+            f"There is no such currency as {code!r} in Azure's price list.",
+            "",
+            f"Use one of {', '.join(CURRENCIES)}.",
+            code="currency",
+        )
+    return code.upper()
 
 
 def _knows(region: str, currency: str) -> bool:

@@ -52,6 +52,15 @@ def write(rows: Iterable[Conversation], task: str, path: Path) -> RowFile:
     return RowFile(path, len(lines), len(content), hashlib.sha256(content).hexdigest())
 
 
+def written(path: Path) -> RowFile | None:
+    """A file that `write` has written earlier; None where it is no more."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return RowFile(path, content.count(b"\n"), len(content), hashlib.sha256(content).hexdigest())
+
+
 def fault(row: Conversation, task: str) -> str:
     """Why a row can't be sent as it is; empty: nothing stands against it."""
     if task == "completion":

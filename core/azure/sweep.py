@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 from core.azure import ai_services, choices, data, endpoints, jobs, prices, tuned
 from core.azure.clients import Azure
 from core.azure.faults import AzureError
 
+T = TypeVar("T")
 Kind = Literal["endpoint", "model", "data", "job", "project", "hub", "ai_services"]
 ORDER: tuple[Kind, ...] = get_args(Kind)
 """An endpoint before the model it serves; a job after them, since it names them all."""
 IN_USE = "A hub is connected to it, and others may use it: delete it in the Azure portal."
 OTHERS_TOO = "It may hold what others have made: delete it in the Azure portal."
+LISTS = 6
+"""That `things` asks for."""
 STORED = "its gigabytes in the project's storage: mostly cents a month"
 
 
@@ -51,25 +54,41 @@ class Thing:
         return f"{self.kind} {self.name}"
 
 
-def things(azure: Azure, currency: str = "USD") -> list[Thing]:
+def things(azure: Azure, currency: str = "USD", failed: list[AzureError] | None = None) -> list[Thing]:
     """All of it, in the order in which it can be deleted.
 
+    Args:
+        azure: the account.
+        currency: of the prices.
+        failed: takes the error of each list that Azure refuses, so that what the others hold is told; what can't be
+            told from the others then stays. None: the first such error is raised.
+
     Raises:
-        AzureError: the project can't be asked.
+        AzureError: Azure can't be reached, or answers none of the lists.
     """
-    every_job = jobs.jobs(azure)
-    own_jobs = [job for job in every_job if job.run]
-    reading = {
-        (asset["name"], asset["version"]): job.name
-        for job in every_job
-        if not job.ended
-        for asset in map(data.ASSET_ID.search, job.inputs)
-        if asset
-    }
-    outputs = {job.output: job.run for job in own_jobs if job.output}
-    models = [item for item in tuned.tuned_models(azure, outputs) if item.run]
-    held = {f"{item.name}:{item.version}": item for item in models}
-    every = endpoints.endpoints(azure)
+    errors: list[AzureError] = []
+
+    def listed(ask: Callable[[], list[T]]) -> list[T] | None:
+        try:
+            return ask()
+        except AzureError as error:
+            if failed is None or not error.status:
+                raise
+            errors.append(error)
+            return None
+
+    every_job = listed(lambda: jobs.jobs(azure))
+    outputs = {job.output: job.run for job in every_job or () if job.run and job.output}
+    models = listed(lambda: [item for item in tuned.tuned_models(azure, outputs) if item.run])
+    every = listed(lambda: endpoints.endpoints(azure)) or []
+    rows = listed(lambda: data.assets(azure)) or []
+    made = listed(lambda: choices.projects(azure, ("project", "hub"))) or []
+    accounts = listed(lambda: ai_services.accounts(azure)) or []
+    if len(errors) == LISTS:
+        raise errors[0]
+    if failed is not None:
+        failed += errors
+    held = {f"{item.name}:{item.version}": item for item in models or ()}
     serving = {item.model: item.name for item in every if item.tuned}
     found = [
         _endpoint(azure, item, held.get(item.model), currency)
@@ -77,38 +96,11 @@ def things(azure: Azure, currency: str = "USD") -> list[Thing]:
         if item.run or item.model in held
     ]
     found += [
-        Thing(
-            "model",
-            name,
-            item.run,
-            cost=STORED,
-            used_by=serving.get(name, ""),
-            created=item.created,
-        )
+        Thing("model", name, item.run, cost=STORED, used_by=serving.get(name, ""), created=item.created)
         for name, item in held.items()
     ]
-    found += [
-        Thing(
-            "data",
-            f"{item.name}:{item.version}",
-            item.run,
-            cost=STORED,
-            created=item.created,
-            stays=_read_by(reading.get((item.name, item.version), "")),
-        )
-        for item in data.assets(azure)
-    ]
-    found += [
-        Thing(
-            "job",
-            job.name,
-            job.run,
-            state=job.status,
-            created=job.created,
-            stays="" if job.ended else f"It is {job.words}: `finetui azure cancel {job.name}` first.",
-        )
-        for job in own_jobs
-    ]
+    found += [_rows(item, every_job) for item in rows]
+    found += [_job(job, models is not None) for job in every_job or () if job.run]
     found += [
         Thing(
             "hub" if item.kind.lower() == "hub" else "project",
@@ -116,20 +108,34 @@ def things(azure: Azure, currency: str = "USD") -> list[Thing]:
             cost="nothing; a hub's storage and key vault by what they hold",
             stays=OTHERS_TOO,
         )
-        for item in choices.projects(azure, ("project", "hub"))
+        for item in made
         if item.own
     ]
     found += [
         Thing("ai_services", item.name, cost="nothing until it is used, then by the call", stays=IN_USE)
-        for item in ai_services.accounts(azure)
+        for item in accounts
         if item.own
     ]
     return found
 
 
-def _read_by(job: str) -> str:
-    """Why a data asset stays; empty where no unfinished job reads it."""
-    return f"The unfinished job {job} reads it: `finetui azure cancel {job}` first." if job else ""
+def _rows(item: data.Asset, every_job: list[jobs.Job] | None) -> Thing:
+    """A data asset; it stays while an unfinished job reads it, or may."""
+    stays = "" if every_job is not None else "The jobs can't be listed, and one may read it."
+    for job in every_job or ():
+        named = [asset.groups() for asset in map(data.ASSET_ID.search, job.inputs) if asset]
+        if not job.ended and (item.name, item.version) in named:
+            stays = f"The unfinished job {job.name} reads it: `finetui azure cancel {job.name}` first."
+    name = f"{item.name}:{item.version}"
+    return Thing("data", name, item.run, cost=STORED, created=item.created, stays=stays)
+
+
+def _job(job: jobs.Job, models_known: bool) -> Thing:
+    """A job of finetui's; it stays while it goes on, and while its model may be there."""
+    stays = "" if models_known else "The models can't be listed, and a job tells whose its model is."
+    if not job.ended:
+        stays = f"It is {job.words}: `finetui azure cancel {job.name}` first."
+    return Thing("job", job.name, job.run, state=job.status, created=job.created, stays=stays)
 
 
 def _endpoint(azure: Azure, item: endpoints.Endpoint, model: tuned.TunedModel | None, currency: str) -> Thing:

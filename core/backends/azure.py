@@ -130,6 +130,8 @@ class _Life:
                 self._choose_model()
             if not self.watch.record.training:
                 self._upload()
+            else:
+                self._upload_what_is_gone()
             self.patience.look()
             self.run.emit(Starting(phase="submitting"))
             self.watch.submit(self._order(), self._prices())
@@ -165,7 +167,27 @@ class _Life:
             refuse_faults(looked)
             self.run.emit(Status(text=f"{side} is in Azure: nothing is uploaded. {looked.why}".strip()))
             return looked.asset.id, looked.rows
-        file = rows.write(side, self.recipe.value("task"), self.run.directory / "data" / f"{name}.jsonl")
+        file = rows.write(side, self.recipe.value("task"), self._copy(name))
+        return self._asset_of(file), len(side)
+
+    def _upload_what_is_gone(self) -> None:
+        """Have the rows of an earlier try in Azure again, where a clean-up has deleted their data assets since."""
+        for name, key in (("train", "training"), ("validation", "validation")):
+            held = str(getattr(self.watch.record, key))
+            if not held or not self.patience.insist(partial(data.gone, self.azure, held)):
+                continue
+            copy, asset = rows.written(self._copy(name)), data.ASSET_ID.search(held)
+            if copy is None or asset is None or data.name_of(copy.sha256) != asset["name"]:
+                self._upload()  # no copy of just these rows is here: as at the beginning
+                return
+            self.watch.keep(**{key: self._asset_of(copy)})
+
+    def _copy(self, name: str) -> Path:
+        """Where the run keeps the rows of a side as they were sent."""
+        return self.run.directory / "data" / f"{name}.jsonl"
+
+    def _asset_of(self, file: rows.RowFile) -> str:
+        """The ARM id of the data asset of a file's content; it is sent where Azure doesn't have it."""
         self.run.emit(Starting(phase=f"uploading {file.path.name}"))
         asset = self.patience.insist(
             partial(data.ensure, self.azure, file, self.watch.record.run, self._sent)
@@ -174,7 +196,7 @@ class _Life:
             self.run.emit(Uploaded(name=file.path.name, bytes=file.bytes))
         else:
             self.run.emit(Status(text=f"Azure has the content of {file.path.name} already"))
-        return asset.id, len(side)
+        return asset.id
 
     def _sent(self, done: int, total: int) -> None:
         self.run.emit(Status(text="uploading", done=done, total=total, unit="bytes"))

@@ -56,7 +56,8 @@ def wrong_task(task: str, row: Conversation) -> Problem | None:
     """Why a task can't train on a row that can be read, or None."""
     if takes(task, row):
         return None
-    kind = IN_WORDS.get(row.shape, "a conversation")
+    plain = "a prompt with its completion" if row.shape == "prompt-completion" else "a conversation"
+    kind = IN_WORDS.get(row.shape, plain)
     advice = "Write the rows as conversations: `finetui data fix FILE --to messages --out NEW.jsonl`" + (
         " keeps the chosen answer." if row.shape == "preference" else "."
     )
@@ -67,6 +68,14 @@ def wrong_task(task: str, row: Conversation) -> Problem | None:
     return Place(row.path, row.line, row.row).problem(
         "wrong-task", f"this is {kind}; the task `{task}` trains on {WANTS[task]}.", advice
     )
+
+
+def not_shown(task: str, row: Conversation) -> Problem | None:
+    """As `wrong_task`, for who looks at a row; then its next step is another task to look at it for."""
+    wrong = wrong_task(task, row)
+    if wrong is None or not takes(fitting(row), row):
+        return wrong
+    return replace(wrong, fix=f"Choose another task: `--task {fitting(row)}`.")
 
 
 def fitting(row: Conversation) -> str:

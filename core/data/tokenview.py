@@ -15,7 +15,7 @@ from core.data.problems import DataError, Place
 from core.data.rendering import Rendered, Renderer
 from core.data.rows import parse_row
 from core.data.sandbox import RenderingError
-from core.data.tasks import fitting, reads_conversations, render_row, wrong_task
+from core.data.tasks import fitting, not_shown, reads_conversations, render_row
 
 Span = tuple[int, int, int, int]
 """Row from 0, line from 1, first byte, byte after the last."""
@@ -65,7 +65,7 @@ class TokenView:
             try:
                 row = parse_row(raw, format, Place(name or str(path), line, number + 1), columns)
                 task = self._task or fitting(row)
-                if (wrong := wrong_task(task, row)) is not None:
+                if (wrong := not_shown(task, row)) is not None:
                     raise DataError(wrong)
             except DataError as error:
                 yield {"row": number, "error": error.as_dict()}

@@ -6,9 +6,12 @@ be had again is listed, and goes only when it is named. Each thing is looked at 
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from core import paths
@@ -193,15 +196,25 @@ def _served(run: RunDirectory, step: int) -> bool:
 def _chats() -> Iterator[Item]:
     """The kept chats are one file, which an open app may write to."""
     path = paths.data_dir() / "chats" / "chats.db"
-    if path.exists():
+    taken = trash.folder_bytes(path.parent) if path.exists() else 0  # before SQLite adds files of its own
+    if taken and _any_chat(path):
         yield Item(
             id="chat:all",
             kind="chat",
             title="all kept chats",
             why="they are kept until they are deleted",
             back="a deleted chat can be brought back for 30 days",
-            bytes=trash.folder_bytes(path.parent),
+            bytes=taken,
             path=path,
             proposed=False,
-            held="single chats are deleted in Chat (5, then a)",
+            held="single chats are deleted in Chat (5, then a) or with `finetui chats delete ID`",
         )
+
+
+def _any_chat(path: Path) -> bool:
+    """Whether the file holds a chat, be it a deleted one; one that can't be read takes its place on the disk too."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as database:
+            return bool(database.execute("SELECT EXISTS (SELECT 1 FROM chats)").fetchone()[0])
+    except sqlite3.Error:
+        return True

@@ -174,6 +174,13 @@ class Chats:
         if len(found) == 1:
             return found[0]
         where = " in the trash" if trash else ""
+        deleted = [] if found or trash else [row for row in self.all(trash=True) if part and part in row.id]
+        if len(deleted) == 1:
+            raise ChatError(
+                f"The chat {deleted[0].id} is in the trash.",
+                "It was deleted in the last 30 days.",
+                f"`finetui chats restore {deleted[0].id}` brings it back.",
+            )
         raise ChatError(
             f"{len(found) or 'No'} chats{where} have {part!r} in their ids.",
             ", ".join(row.id for row in found[:4]) + (" and others" if len(found) > 4 else ""),
@@ -245,8 +252,12 @@ class Chats:
             )
 
     def put_turn(self, chat: str, turn: Turn, shown: bool = True) -> None:
-        """Keep a turn, and if so that it is the one that is shown in its place; replies are kept one by one."""
+        """Keep a turn, and if so that it is the one that is shown in its place; replies are kept one by one.
+
+        A chat in the trash comes back: whoever goes on with it, e.g. in an app that had it open, wants it kept.
+        """
         with self._open() as database:
+            database.execute("UPDATE chats SET trashed = 0 WHERE id = ?", (chat,))
             database.execute(
                 "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (chat, number) DO UPDATE SET"
                 " left_side = excluded.left_side, vote = excluded.vote",
@@ -261,13 +272,13 @@ class Chats:
             _choose(database, chat, turn)
 
     def put_reply(self, chat: str, turn: int, side: str, reply: Reply) -> None:
-        """Keep a reply as far as it has come."""
+        """Keep a reply as far as it has come; a chat in the trash comes back, as in `put_turn`."""
         with self._open() as database:
             database.execute(
                 "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)",
                 (chat, turn, side, orjson.dumps(reply.as_dict()).decode()),
             )
-            database.execute("UPDATE chats SET changed = ? WHERE id = ?", (time.time(), chat))
+            database.execute("UPDATE chats SET changed = ?, trashed = 0 WHERE id = ?", (time.time(), chat))
 
     def rename(self, chat: str, title: str) -> None:
         """Give a chat another title."""

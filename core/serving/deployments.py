@@ -119,6 +119,12 @@ def find(name: str) -> Deployment:
     """
     directory = directory_of(name)
     if not directory.is_dir():
+        if next(paths.removed_deployments_dir().glob(f"{name}@*"), None) is not None:
+            raise DeploymentError(
+                f"{name} is in the trash.",
+                "It was removed in the last 30 days.",
+                f"`finetui deployments restore {name}` brings it back.",
+            )
         names = ", ".join(item.name for item in all_deployments())
         raise DeploymentError(
             f"There is no deployment {name!r}.",

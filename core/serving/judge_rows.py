@@ -82,7 +82,7 @@ def from_rows(run: Path | None, data: Path | None, rows: int, seed: int) -> Aske
         raise JudgeError(
             "There is nothing to ask these two.",
             "Neither of them is a run's, so there are no validation rows.",
-            "Name a file of rows (`--data FILE`; f on the page) or of prompts (`--prompts FILE`; p).",
+            "Name a file of rows (`--data FILE`) or of prompts (`--prompts FILE`).",
         )
     recipe, files = (
         _of_run(run) if run is not None else (build({"model": "-", "data": str(data)}), Files((), None))
@@ -93,7 +93,7 @@ def from_rows(run: Path | None, data: Path | None, rows: int, seed: int) -> Aske
         raise JudgeError(
             "None of these rows asks anything.",
             "Asked is the last answer of a conversation without tools; plain texts have none.",
-            "Name a file of conversations (`--data FILE`; f on the page) or of prompts (`--prompts FILE`; p).",
+            "Name a file of conversations (`--data FILE`) or of prompts (`--prompts FILE`).",
         )
     known = tuple({"title": part.file.title, "sha256": part.file.sha256} for part in held.parts)
     return Asked(held.kind, held.available, known, questions, tuple(_notes(files, held, len(questions))))

@@ -132,7 +132,7 @@ def find(ref: str) -> Removed:
         raise DeploymentError(
             f"There is no removed deployment {ref!r}.",
             f"There are: {names}." if names else "There are none.",
-            "`finetui deployments list --trash` lists them.",
+            "`finetui deployments --trash` lists them.",
         )
     return found
 

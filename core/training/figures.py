@@ -108,7 +108,7 @@ class Losses:
                 "No row can be measured on.",
                 f"None of {done} rows has a token to learn within "
                 f"{self._subject.recipe.value('sequence_length')} tokens, the run's sequence length.",
-                "Name a file of shorter rows: `--data FILE`, or f on the page.",
+                "Name a file of shorter rows: `--data FILE`.",
             )
 
     def figures(self, side: str) -> dict[str, float]:

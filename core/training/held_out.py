@@ -106,7 +106,7 @@ def held_out(recipe: Recipe, files: Files, other: Path | None, limit: int, seed:
         raise HeldOutError(
             "This run held no rows back to measure on.",
             "Its recipe has neither `validation` nor `validation_fraction`.",
-            "Name a file of rows that it was not trained on: `--data FILE`, or f on the page.",
+            "Name a file of rows that it was not trained on: `--data FILE`.",
         )
     return HeldOut(kind, task, _chosen(parts, available, limit, seed), available)
 

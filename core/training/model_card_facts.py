@@ -10,6 +10,7 @@ from typing import Any
 from core.data.problems import DataError
 from core.data.repair.target import LINEAGE
 from core.data.rows import read_values
+from core.data.split import split
 from core.paths import rows_dir
 from core.training.export_source import Source
 
@@ -33,16 +34,26 @@ def data(source: Source) -> str:
     if not record.exists():
         return "Not recorded."
     content = json.loads(record.read_text(encoding="utf-8"))
+    fraction = 0.0 if content["validation"] else source.recipe.validation_fraction or 0.0
     files = [("training", item) for item in content["training"]]
     files += [("validation", content["validation"])] if content["validation"] else []
     lines = ["| file | used for | rows | sha256 |", "| --- | --- | --- | --- |"]
     for use, item in files:
         revision = f" at {code(item['revision'])}" if item.get("revision") else ""
-        lines.append(
-            f"| {code(_file_name(item))}{revision} | {use} | {_rows(item)} | {code(item['sha256'])} |"
-        )
+        rows = _rows(item)
+        if fraction and rows is not None:
+            rows, apart = (len(numbers) for numbers in split(rows, fraction, 0))
+            lines.append(_file_line(item, revision, "training", rows))
+            lines.append(_file_line(item, revision, "validation", apart))
+        else:
+            lines.append(_file_line(item, revision, use, rows))
     made = [sentence for _, item in files if (sentence := _made_of(item))]
     return "\n".join([*lines, *([""] if made else []), *(f"* {sentence}" for sentence in made)])
+
+
+def _file_line(item: dict[str, Any], revision: str, use: str, rows: int | None) -> str:
+    number = "?" if rows is None else str(rows)
+    return f"| {code(_file_name(item))}{revision} | {use} | {number} | {code(item['sha256'])} |"
 
 
 def _file_name(item: dict[str, Any]) -> str:
@@ -50,13 +61,13 @@ def _file_name(item: dict[str, Any]) -> str:
     return str(item["title"]) if item.get("revision") else Path(item["title"]).name
 
 
-def _rows(item: dict[str, Any]) -> str:
-    """How many rows a file has, counted in the run's frozen copy; a question mark where that is gone."""
+def _rows(item: dict[str, Any]) -> int | None:
+    """How many rows a file has, counted in the run's frozen copy; None where that is gone."""
     copy = rows_dir() / f"{item['sha256']}.jsonl"
     try:
-        return str(sum(1 for _ in read_values(copy, item.get("name") or "rows.jsonl")))
+        return sum(1 for _ in read_values(copy, item.get("name") or "rows.jsonl"))
     except DataError:
-        return "?"
+        return None
 
 
 def _made_of(item: dict[str, Any]) -> str:

@@ -45,9 +45,12 @@ async def test_prompt_and_completion_are_shown_as_texts_for_the_task_completion(
         await choose(pilot, app, "chat")
         await shown(pilot, "<|im_start|>user")
         await choose(pilot, app, "dpo")
-        await shown(pilot, "is a conversation; the task `dpo`")
+        await shown(pilot, "is a prompt with its completion; the task `dpo`")
+        await shown(pilot, "Choose another task: a on this page.")
+        await shown(pilot, "Rows, for dpo")
+        await shown(pilot, "by each row's shape, not for dpo")
         await press(pilot, "t")
-        await shown(pilot, "error line 1: this is a conversation; the task `dpo`")
+        await shown(pilot, "error line 1: this is a prompt with its completion; the task `dpo`")
 
 
 async def test_both_answers_of_a_pair_and_the_label_of_a_text_are_shown(tmp_path: Path) -> None:

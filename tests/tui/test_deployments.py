@@ -109,7 +109,7 @@ async def test_requests_are_never_markup_and_say_why() -> None:
             "completion: Hate [/foo] ␛[31m",
             "499  40+12 tokens  first 330 ms  630 ms  the client left",
             "! unlike the training",
-            "no such model  404",
+            "-  404",
         ):
             await shown(pilot, words)
 
@@ -130,6 +130,7 @@ async def test_without_deployments_it_says_what_they_are(size: tuple[int, int]) 
     async with FinetuiApp().run_test(size=size) as pilot:
         screen = await opened(pilot)
         await shown(pilot, "n deploys the model of a run")
+        await shown(pilot, "u brings back")
         assert screen._timer is None  # nothing can change: nothing is looked at
         await press(pilot, "escape")
         await until(pilot, lambda: isinstance(pilot.app.screen, RunsScreen))
@@ -345,7 +346,7 @@ async def test_a_gateway_s_whole_life_by_keys() -> None:
                 json={"model": "nobody", "messages": [{"role": "user", "content": "hello"}]},
             )
             assert answer.status_code == 404
-            await shown(pilot, "no such model  404")
+            await shown(pilot, "-  404")
             await press(pilot, "K")
             await until(pilot, lambda: isinstance(app.screen, Confirm))
             await press(pilot, "y")
@@ -388,6 +389,6 @@ async def test_replies_through_a_real_gateway_are_watched() -> None:
                 [entry_of_stream, _] = await here.logged(2)
                 await until(pilot, lambda: len(screen.requests.paragraphs) == 2)
                 await shown(pilot, f"lamp  200  7+2 tokens  first {ms(entry_of_stream.first_token_ms)}")
-                await shown(pilot, "no such model  404")
+                await shown(pilot, "-  404")
                 await until(pilot, lambda: screen.table.rows_shown[0].cells["errors"] == "1")
                 assert screen.table.rows_shown[0].cells["p95"] == ms(entry_of_stream.first_token_ms)

@@ -109,13 +109,13 @@ async def test_from_the_rows_to_the_data_page_and_to_a_run(
     assert seen[1:] == [("other-02", path), made]
 
 
-async def test_the_key_is_there_only_where_texts_are_kept() -> None:
+async def test_where_no_texts_are_kept_that_is_said() -> None:
     make_deployment("support-prod")
-    async with FinetuiApp().run_test(size=(80, 24)) as pilot:
+    async with FinetuiApp().run_test(size=(80, 24), notifications=True) as pilot:
         screen = await opened(pilot)
         await until(pilot, lambda: screen.chosen() is not None)
-        assert not screen.check_action("collect", ())
         await press(pilot, "o")
+        await shown(pilot, "keeps no texts")
         assert pilot.app.screen is screen
 
 

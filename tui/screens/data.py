@@ -171,8 +171,8 @@ class DataScreen(DataList):
     def on_screen_resume(self) -> None:
         """The form's task is the one to look at the rows for, as soon as it has been changed there."""
         if self.finetui.recipe_task != self._recipe_task:
-            self._recipe_task = self._pane.for_task = self.finetui.recipe_task
-            self.show_row()
+            self._recipe_task = self.finetui.recipe_task
+            self._show_for(self._recipe_task)
 
     @work
     async def action_choose_task(self) -> None:
@@ -180,8 +180,15 @@ class DataScreen(DataList):
 
         chosen = await choose_task(self.app, self._pane.for_task)
         if chosen is not None:
-            self._pane.for_task = chosen
-            self.show_row()
+            self._show_for(chosen)
+
+    def _show_for(self, task: str) -> None:
+        """Show the rows as a task trains on them; the figures of all rows stay those by their shapes."""
+        self._pane.for_task = task
+        self._records.border_title = f"Rows, for {task}" if task else "Rows"
+        figures = f": by each row's shape, not for {task}" if task else ""
+        self._overview.border_title = f"Overview{figures}"
+        self.show_row()
 
     @work
     async def action_template(self) -> None:

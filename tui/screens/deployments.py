@@ -44,7 +44,7 @@ NONE_YET = (
     "No deployments yet.\n\n"
     "A deployment serves the model of a run at an address of this machine that OpenAI's clients can use, behind a key. "
     "It is a process of its own: it goes on when finetui is closed, and starts again when it crashes.\n"
-    "n deploys the model of a run.   esc goes back to the runs, where d does so."
+    "n deploys the model of a run.   u brings back a removed deployment.   esc goes back to the runs, where d does so."
 )
 NO_MATCH = "No deployment contains all of these words.\n\n/ changes them, esc takes them away."
 NO_REQUESTS = "None yet: the requests to this deployment are listed here as they come."

@@ -184,8 +184,7 @@ class DeploymentRows(DeploymentActions):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "collect":
-            item = self.chosen()
-            return item is not None and item.deployment.settings.keep_texts
+            return self.chosen() is not None
         return super().check_action(action, parameters)
 
     @work(group="dialog")
@@ -197,6 +196,9 @@ class DeploymentRows(DeploymentActions):
         if item is None:
             return
         here = item.deployment
+        if not here.settings.keep_texts:
+            self.notify(f"{here.name} keeps no texts (`finetui deploy --keep-texts` makes one that does).")
+            return
         chats = await self.attempt(kept_chats, here.directory, NEWEST)
         if chats is None:
             return

@@ -96,10 +96,16 @@ def _choose(azure: Any, subscription: str, group: str, project: str, region: str
         )
     held = azure.account.subscription
     chosen = named[0].id if named else held or (every[0].id if len(every) == 1 else "")
-    azure.account = azure.account.changed(
-        subscription=chosen, resource_group=group, project=project, region=region
-    )
-    if chosen and not azure.account.project:
+    if not chosen:
+        choices.refuse_without_subscription(every, group, project, region)
+        say("Subscriptions: " + (", ".join(f"{item.name} ({item.id})" for item in every) or "none"))
+        return
+    azure.account = azure.account.changed(subscription=chosen, resource_group=group)
+    if project or region:
+        azure.account, to_make = choices.with_project(azure, project, region)
+        if to_make:
+            say(f"{to_make} is not there yet: `finetui azure check --fix --project {to_make}` makes it.")
+    if not azure.account.project:
         there = choices.projects(azure)
         if len(there) == 1:
             azure.account = azure.account.changed(resource_group=there[0].group, project=there[0].name)
@@ -110,8 +116,6 @@ def _choose(azure: Any, subscription: str, group: str, project: str, region: str
     if azure.account.project and not azure.account.region:
         where = next((it.region for it in choices.projects(azure) if it.name == azure.account.project), "")
         azure.account = azure.account.changed(region=where)
-    if not chosen:
-        say("Subscriptions: " + (", ".join(f"{item.name} ({item.id})" for item in every) or "none"))
 
 
 def account(
@@ -167,7 +171,7 @@ def check(
     """The checklist: what fine-tuning needs, what each line means and costs, and what is missing. Ends with 2 then."""
     from core.azure import models as registry
     from core.azure.ai_services import refuse_name
-    from core.azure.fixes import hub_of, refuse_names
+    from core.azure.fixes import hub_of, refuse_names, refuse_options
 
     with errors_told():
         if ai_services:
@@ -179,7 +183,7 @@ def check(
             refuse_names(group or None, filter(None, (project, hub or (project and hub_of(project)))))
         lines = _checked(azure, model, json)
         if fix:
-            _refuse_lacking(azure, lines, group, project, region)
+            refuse_options(azure, lines, group, project, hub, region)
         while fix and (todo := next((line for line in lines if line.fix and line.state == "missing"), None)):
             _fix(azure, todo, group, project, hub, region)
             lines = _checked(azure, model, json)
@@ -208,30 +212,6 @@ def _checked(azure: Any, model: str, json: bool) -> list[Any]:
         if line.ask:
             out(f"         -> ask: {line.ask}")
     return lines
-
-
-def _refuse_lacking(azure: Any, lines: list[Any], group: str, project: str, region: str) -> None:
-    """Refuse before anything is made when an option for what is to be made is missing."""
-    from core.azure.faults import AzureError
-    from core.azure.fixes import region_of
-
-    fixes = {line.key: line.fix for line in lines if line.state == "missing"}
-    waiting = {line.key for line in lines if line.state == "waiting"}
-    makes_group = fixes.get("group") == "create_group"
-    makes_project = fixes.get("project") == "create_project" or (makes_group and "project" in waiting)
-    chosen, lacking = azure.account, []
-    wanted = (group if makes_group else "") or chosen.resource_group
-    if makes_group and not wanted:
-        lacking.append("--group NAME")
-    if makes_project and not (project or chosen.project):
-        lacking.append("--project NAME")
-    placed = region or chosen.region or (wanted and region_of(azure, wanted))
-    if (makes_group or makes_project) and not placed:
-        lacking.append("--region REGION")
-    if lacking:
-        raise AzureError(
-            "Nothing was made: --fix needs more.", "", f"Give {' '.join(lacking)} too.", code="not_chosen"
-        )
 
 
 def _fix(azure: Any, line: Any, group: str, project: str, hub: str, region: str) -> None:
@@ -335,19 +315,20 @@ def prices(
     """Prices of tuning and using a model, from Azure's public list; what can't be told for certain is unknown."""
     from core.azure import account as accounts
     from core.azure import models as registry
-    from core.azure.prices import HOURS_A_MONTH, quotes, refuse_region
+    from core.azure.prices import HOURS_A_MONTH, currency_of, quotes, refuse_region
 
     with errors_told():
         tell_note()
+        currency = currency_of(currency)
         name = registry.registry_id(model).removeprefix(registry.PREFIX)
         if region:
             refuse_region(region)
-        found = quotes(name, region or accounts.load().region, currency.upper())
+        found = quotes(name, region or accounts.load().region, currency)
         if json:
             out_json({kind: asdict(quote) for kind, quote in found.items()})
             return
         for kind, quote in found.items():
             out(f"{IN_WORDS[kind]:<38} {quote_text(quote)}")
         if tokens:
-            out(f"training {tokens:,} tokens: {money(found['training'].cost(tokens), currency.upper())}")
-        out(f"an endpoint for a month: {money(found['hosting'].cost(HOURS_A_MONTH), currency.upper())}")
+            out(f"training {tokens:,} tokens: {money(found['training'].cost(tokens), currency)}")
+        out(f"an endpoint for a month: {money(found['hosting'].cost(HOURS_A_MONTH), currency)}")

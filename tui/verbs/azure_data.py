@@ -54,7 +54,12 @@ def data(
         if save is not None:
             if looked.file is None:
                 raise AzureError(f"The rows of {looked.asset.ref} can't be had.", looked.why, "")
-            shutil.copyfile(looked.file, save)
+            try:
+                shutil.copyfile(looked.file, save)
+            except OSError as error:
+                raise AzureError(
+                    f"{save} can't be written.", error.strerror or "", "Name another file."
+                ) from error
             say(f"{save} has its rows.")
         _tell(looked, json)
         raise typer.Exit(2 if looked.faults else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -48,14 +49,14 @@ def deploy(
         model, version, run = _model(ref)
         called = name or model
         azure = connected()
-        made = service.existing(azure, called, model, version, content_safety=content_safety)
+        made = service.checked(azure, called, model, version, content_safety=content_safety)
         if made is not None:
             say(f"{called} exists already and serves {model}:{version}: nothing new is made or charged.")
         else:
-            _tell_terms(azure, called, model, version, content_safety)
+            price = _tell_terms(azure, called, model, version, content_safety)
             confirm(yes, f"Make the endpoint {called} for {model}:{version}?")
-            for text in service.deploy(azure, called, model, version, content_safety=content_safety, run=run):
-                say(text)
+            steps = service.deploy(azure, called, model, version, content_safety=content_safety, run=run)
+            _follow(steps, called, price)
             made = service.get(azure, called)
         if json:
             out_json(plain.endpoint(made))
@@ -64,8 +65,24 @@ def deploy(
         say(f"`finetui chat azure:{called}` talks to it; `finetui azure undeploy {called}` ends its hours.")
 
 
-def _tell_terms(azure: Any, called: str, model: str, version: str, content_safety: bool) -> None:
-    """Say what a new endpoint costs and what its filter does."""
+def _follow(steps: Iterator[str], called: str, price: str) -> None:
+    """Say how the making goes. Whoever interrupts it once Azure was asked is told that it goes on there, and costs."""
+    from core.azure.endpoints import ASKING
+
+    asked = False
+    try:
+        for text in steps:
+            asked = asked or text == ASKING
+            say(text)
+    except KeyboardInterrupt:
+        if asked:
+            say(f"Azure goes on making {called}, charged by the hour ({price}) until it is deleted.")
+            say(f"`finetui azure undeploy {called}` ends it; `finetui azure endpoints` shows its state.")
+        raise
+
+
+def _tell_terms(azure: Any, called: str, model: str, version: str, content_safety: bool) -> str:
+    """Say what a new endpoint costs and what its filter does; returns the price of an hour in words."""
     from core.azure import endpoints as service
     from core.azure import sweep, tuned
     from core.azure.prices import HOURS_A_MONTH
@@ -77,6 +94,7 @@ def _tell_terms(azure: Any, called: str, model: str, version: str, content_safet
         f"{called}: {quote_text(quote)}; a month of it: {month}. Hours are charged whether it is used or not."
     )
     say(service.SAFETY_ON if content_safety else service.SAFETY_OFF)
+    return f"{money(quote.cost(1), quote.currency)} an hour" if quote.amount is not None else "price unknown"
 
 
 def _model(ref: str) -> tuple[str, str, str]:
@@ -113,9 +131,11 @@ def endpoints(
 ) -> None:
     """List all endpoints of the project with what an hour costs, also those that finetui did not make."""
     from core.azure import plain
+    from core.azure.prices import currency_of
 
     with errors_told():
-        found = plain.endpoints_priced(connected(), currency.upper())
+        currency = currency_of(currency)
+        found = plain.endpoints_priced(connected(), currency)
         if json:
             out_json(found)
             return
@@ -227,10 +247,16 @@ def sweep(
     """List everything finetui made in the project and what it costs; with --delete, delete it."""
     from core.azure import sweep as service
     from core.azure.faults import AzureError
+    from core.azure.prices import currency_of
 
     with errors_told():
+        currency = currency_of(currency)
         azure = connected()
-        found = service.things(azure, currency.upper())
+        failed: list[AzureError] = []
+        found = service.things(azure, currency, failed)
+        for against in failed:
+            say(f"Not listed: {against.what} {against.cause}")
+        ended = typer.Exit(1 if failed else 0)
         if unknown := next((name for name in names or () if name not in {item.name for item in found}), ""):
             raise AzureError(
                 f"finetui made nothing called {unknown} in {azure.account.project}.",
@@ -240,17 +266,17 @@ def sweep(
         found = [item for item in found if not names or item.name in names]
         if json and not delete:
             out_json([{**asdict(item), "key": item.key} for item in found])
-            return
+            raise ended
         for item in found:
             notes = [item.state, f"run {item.run}" if item.run else "", item.stays]
             (say if json else out)(
                 f"{item.kind:<11} {item.name:<44} {item.cost}  {'  '.join(filter(None, notes))}"
             )
-        if not found:
+        if not found and not failed:
             say("finetui has nothing in this project.")
         deleted = [item for item in found if not item.stays]
         if not delete or not deleted:
-            return
+            raise ended
         confirm(yes, f"Delete {len(deleted)} of these for good?")
         results = list(service.delete(azure, deleted))
         for item, error in results:
@@ -259,4 +285,4 @@ def sweep(
             out_json(
                 [{"key": item.key, "error": error.as_dict() if error else None} for item, error in results]
             )
-        raise typer.Exit(1 if any(error for _, error in results) else 0)
+        raise typer.Exit(1 if failed or any(error for _, error in results) else 0)

@@ -61,6 +61,7 @@ def chat(
     from core.serving.targets import side as find
 
     with errors_told():
+        side = next((word for word in WORDS if word.lower() == side.lower()), side)
         if side not in WORDS:
             raise TargetError(f"--side is {side!r}.", "", f"Use {', '.join(WORDS[:-1])} or {WORDS[-1]}.")
         first, second = find(a), find(b) if b else None
@@ -70,6 +71,8 @@ def chat(
 
             FinetuiApp(mode="chat", run=first.spec, beside=second.spec if second else "").run()
             return
+        if prompt and not all(text.strip() for text in prompt):
+            raise TargetError("--prompt is empty.", "", "Give --prompt TEXT.")
         prompts = prompt or [line.rstrip("\n") for line in sys.stdin if line.strip()]
         if not prompts:
             raise TargetError(

@@ -47,8 +47,15 @@ def show(
     from core.columns import parse_columns
     from core.data.tokenview import TokenView
     from core.data.unpack import unpacked
+    from core.errors import FinetuiError
 
     with errors_told():
+        if task is not None and model is None:
+            raise FinetuiError(
+                "--task needs --model.",
+                "A task is about which of a model's tokens are trained.",
+                "Add `--model NAME`, or leave --task out.",
+            )
         plain = unpacked(file)
         span = _span(plain, file, row)
         mapped = parse_columns(columns) if columns else None
@@ -58,8 +65,6 @@ def show(
         view = TokenView(partial(_renderer, model, template), task or "", sequence_length, apart=json)
         (answer,) = view.rows(plain, str(file), [span], mapped)
         if "error" in answer:
-            from core.errors import FinetuiError
-
             raise FinetuiError(**answer["error"])
         if json:
             out_json(answer)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the deployment.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Trash = Annotated[bool, typer.Option("--trash", help="Removed ones, kept for 30 days.")]
 
 FOLLOW_S = 0.5
 
@@ -100,16 +101,13 @@ def undeploy(
             out_json({**gone.as_data(), "dependents": found.as_data()})
 
 
-def _default(context: typer.Context, json: Json = False) -> None:
+def _default(context: typer.Context, trash: Trash = False, json: Json = False) -> None:
     """List deployments, or change one."""
     if context.invoked_subcommand is None:
-        listed(json=json)
+        listed(trash, json)
 
 
-def listed(
-    trash: Annotated[bool, typer.Option("--trash", help="Removed ones, kept for 30 days.")] = False,
-    json: Json = False,
-) -> None:
+def listed(trash: Trash = False, json: Json = False) -> None:
     """List the deployments, newest first."""
     from core.serving import deployments
     from core.serving.trash import sweep

@@ -73,7 +73,7 @@ class Lines:
             case ev.Planned():
                 self.steps = event.steps
                 return (
-                    f"{event.steps} steps over {event.rows} rows ({event.epochs:g} epochs), "
+                    f"{event.steps} steps over {event.rows} rows ({round(event.epochs, 2):g} epochs), "
                     f"{event.trained_tokens} of {event.tokens} tokens trained; "
                     f"{event.trainable_parameters:,} of {event.parameters:,} weights"
                 )

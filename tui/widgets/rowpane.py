@@ -100,6 +100,7 @@ class RowPane(ReadingPane):
     async def _render_tokens(self, file: RowFile, row: int) -> None:
         from core.errors import FinetuiError
         from tui import rowtext
+        from tui.failures import on_page
 
         head = rowtext.problem_lines(file.problems_of(row), self._styles)
         try:
@@ -108,7 +109,7 @@ class RowPane(ReadingPane):
             lines = rowtext.token_lines(answer, named, self.sequence_length, self.ids, self._styles)
         except FinetuiError as error:
             told = any(_is_of_tokens(problem) for problem in file.problems_of(row))
-            lines = [] if told else rowtext.error_lines(error, self._styles)
+            lines = [] if told else rowtext.error_lines(on_page(error), self._styles)
         if self._shown == (file, row) and self.view == "tokens":
             self.show([*head, *lines])
 

@@ -112,7 +112,7 @@ def test_a_row_of_another_task_says_so(
     path.write_text(json.dumps(ROWS[name][1]) + "\n")
     answer = shown(path, make_model("smollm2"), task)
     assert said in answer["error"]["what"]
-    assert answer["error"]["next_step"]
+    assert answer["error"]["next_step"].startswith("Choose another task: `--task ")
 
 
 def test_texts_need_no_template_and_conversations_do(tmp_path: Path, make_model: Callable[..., Path]) -> None:

@@ -16,6 +16,7 @@ from core.errors import FinetuiError
 from core.runs import clean, clean_cache, locks, supervisor
 from core.runs.clean import Item, propose, remove
 from core.runs.directory import RunDirectory
+from core.serving.chats import Chats
 from tests.core.runs.test_lineage import checkpoint, deploy
 from tests.core.runs.test_trash import deleted
 from tests.tui.made_runs import make_run, running, some_runs, story, write
@@ -241,6 +242,14 @@ def test_the_file_of_chats_is_told_and_stays() -> None:
     assert (item.proposed, item.bytes) == (False, 1000)
     assert "deleted in Chat" in why_not(item.id)
     assert (folder / "chats.db").exists()
+
+
+def test_a_file_without_a_chat_is_not_told() -> None:
+    chats = Chats()
+    assert chats.all() == [] and chats.path.exists()
+    assert not found("chat")
+    chats.begin("c", "one", "run", "", {})
+    assert [item.held for item in found("chat").values() if "finetui chats delete" in item.held]
 
 
 def test_nothing_is_proposed_while_a_deployment_can_t_be_read() -> None:

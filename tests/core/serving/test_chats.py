@@ -154,6 +154,20 @@ def test_chats_are_listed_renamed_deleted_and_brought_back(
         assert database.execute("SELECT COUNT(*) FROM replies WHERE chat = 'two'").fetchone() == (0,)
 
 
+def test_going_on_with_a_deleted_chat_brings_it_back(chats: Chats) -> None:
+    talk = Talk()
+    turn = answer(talk.say("one"))
+    keep(chats, "c", talk)
+    chats.delete("c")
+    with pytest.raises(ChatError, match="c is in the trash"):
+        chats.find("c")
+    chats.put_turn("c", talk.say("two"))
+    assert chats.read("c")[1].turns[2].text == "two" and chats.all(trash=True) == []
+    chats.delete("c")
+    chats.put_reply("c", turn.number, "A", said("more"))
+    assert [row.id for row in chats.all()] == ["c"]
+
+
 def test_votes_are_counted_for_a_pair_whichever_was_a(chats: Chats) -> None:
     for number, (a, b, votes) in enumerate(
         [("x", "y", ["A", "A", "tie"]), ("y", "x", ["A", "B", "B"]), ("x", "z", ["A"])]

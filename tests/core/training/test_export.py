@@ -334,6 +334,16 @@ def test_the_card_says_what_it_is_and_no_folder_of_this_machine(run: RunDirector
     assert str(tmp_path.parent) not in text
 
 
+def test_the_card_counts_the_rows_that_were_held_out(tiny_model: Path, adapter: Path, tmp_path: Path) -> None:
+    run = make_run(tiny_model, adapter, validation=None, validation_fraction=0.25)
+    record = json.loads((run.data_dir / "sources.json").read_text())
+    (run.data_dir / "sources.json").write_text(json.dumps({**record, "validation": None}))
+    export_now(run, "adapter", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "| `train rows.jsonl` | training | 15 |" in text
+    assert "| `train rows.jsonl` | validation | 5 |" in text
+
+
 def test_the_card_says_what_its_data_were_made_of_and_what_was_evaluated(
     tiny_model: Path, adapter: Path, tmp_path: Path
 ) -> None:

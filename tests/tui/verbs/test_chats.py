@@ -63,7 +63,8 @@ def test_one_is_deleted_and_brought_back(finetui: Finetui, kept: list[str]) -> N
     assert json.loads(done.stdout) == {"id": kept[1], "title": "another"}
     assert f"finetui chats restore {kept[1]}" in done.stderr
     assert listed(finetui) == [kept[0]] and listed(finetui, "--trash") == [kept[1]]
-    assert finetui("chats", "show", "bbbb").exit_code == 2
+    gone = finetui("chats", "show", "bbbb")
+    assert gone.exit_code == 2 and "in the trash" in gone.stderr and f"restore {kept[1]}" in gone.stderr
     assert finetui("chats", "restore", "bbbb").exit_code == 0
     assert sorted(listed(finetui)) == kept
 

@@ -77,6 +77,10 @@ def test_show_prints_json_or_the_trained_text(finetui: Finetui, data: Path, tmp_
     assert len(answer["tokens"]) >= answer["token_count"] > answer["trained_count"] > 0
     assert "has no row 99" in finetui("data", "show", data, "--row", 99).stderr
     assert "broken" not in finetui("data", "show", data, "--row", 13).stdout
+    refused = finetui("data", "show", data, "--task", "dpo")
+    assert (refused.exit_code, refused.stdout) == (2, "") and "--model" in refused.stderr
+    wrong = finetui("data", "show", data, "--row", 3, "--model", model, "--task", "dpo")
+    assert wrong.exit_code == 2 and "`--task chat`" in wrong.stderr
 
 
 def test_stats_of_mapped_columns(finetui: Finetui, tmp_path: Path) -> None:

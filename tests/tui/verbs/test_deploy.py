@@ -118,7 +118,8 @@ def test_a_removed_deployment_is_listed_brought_back_and_cleaned(finetui: Finetu
     assert "shop asks it about each text" in finetui("undeploy", "lamp").stderr
     listed = json.loads(finetui("deployments", "list", "--trash", "--json").stdout)
     assert [(item["name"], item["models"]) for item in listed] == [("lamp", ["lamp", "other"])]
-    assert "30 more days" in finetui("deployments", "list", "--trash").stdout
+    assert "30 more days" in finetui("deployments", "--trash").stdout
+    told(finetui("undeploy", "lamp"), "lamp is in the trash", "finetui deployments restore lamp")
     told(finetui("deployments", "restore", "nothing"), "no removed deployment 'nothing'", "There are: lamp")
     done = finetui("deployments", "restore", "lamp")
     assert "lamp is back" in done.stderr and read_settings(directory_of("lamp")).key_sha256 == made.key_sha256

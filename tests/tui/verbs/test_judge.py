@@ -125,13 +125,14 @@ def test_a_run_without_rows_of_its_own_is_refused_before_a_model_is_loaded(
     done = finetui("judge", run)
     assert done.exit_code == 2
     assert "held no rows back" in done.stderr and "--data FILE" in done.stderr
+    assert "on the page" not in done.stderr
     assert "loading" not in done.stderr and "torch" not in done.stderr
 
 
 def test_one_side_alone_is_asked_of_one_model_or_two(finetui: Finetui) -> None:
     with answering() as said:
         one, two = two_of(said)
-        for words, asked in (((one, "--side", "A"), ["one"]), ((one, two, "--side", "B"), ["two"])):
+        for words, asked in (((one, "--side", "A"), ["one"]), ((one, two, "--side", "b"), ["two"])):
             said.asked.clear()
             done = finetui("chat", *words, "--prompt", "hello", "--json")
             assert done.exit_code == 0, done.output

@@ -13,6 +13,7 @@ from core.recipe import build, fields, parse
 from core.runs.directory import RunDirectory
 from core.runs.journal import Journal
 from tests.tui.verbs.conftest import COMMAND, Finetui
+from tui import cli
 from tui.verbs.follow import Lines
 
 SECRET = "hf_" + "s3cret" * 5
@@ -230,3 +231,17 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
         assert command.stderr is not None
         command.stdout.close()
         assert b"Traceback" not in command.stderr.read()
+
+
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["finetui", "runs"])
+    monkeypatch.setattr("tui.cli.build", interrupted)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "interrupted\n"
