@@ -146,25 +146,13 @@ class ChatRows(ChatActions):
         return [*ways, (FILE, "another file", f"now {one_line(str(place))}")]
 
     async def _ask_file(self) -> bool:
-        from tui.widgets.dialogs import Ask
-        from tui.widgets.field import PathSuggester
+        from tui.widgets.rowsfile import ask_rows_file
 
         trained = self._trained()
         usual = self.rows_file or Path(f"{trained.run_id if trained else 'chat'}-rows.jsonl")
-        answer = await self.app.push_screen_wait(
-            Ask(
-                "Append training rows to which file?",
-                str(usual),
-                "rows.jsonl",
-                'One JSON object a line: {"messages": [...]}. It is made if it is not there.',
-                PathSuggester(),
-            )
-        )
-        if not answer or not answer.strip():
-            return False
-        path = Path(answer.strip()).expanduser().absolute()
-        self.rows_file = path if path.suffix else path.with_suffix(".jsonl")
-        return True
+        path = await ask_rows_file(self.app, usual)
+        self.rows_file = path or self.rows_file
+        return path is not None
 
     @work(group="dialog")
     async def action_rows(self) -> None:

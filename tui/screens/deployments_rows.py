@@ -18,8 +18,8 @@ from textual.widgets.option_list import Option
 from core.errors import FinetuiError
 from tui.format import clock, count, one_line, visible
 from tui.screens.deployments_actions import DeploymentActions
-from tui.widgets.dialogs import Ask, Choices, Dialog
-from tui.widgets.field import PathSuggester
+from tui.widgets.dialogs import Choices, Dialog
+from tui.widgets.rowsfile import ask_rows_file
 
 if TYPE_CHECKING:
     from core.recipe import Recipe
@@ -143,20 +143,9 @@ class RowPicker(Dialog[str | None]):
             self._say()
 
     async def _ask_file(self) -> bool:
-        answer = await self.app.push_screen_wait(
-            Ask(
-                "Append training rows to which file?",
-                str(self.path or f"{self._name}-rows.jsonl"),
-                "rows.jsonl",
-                'One JSON object a line: {"messages": [...]}. It is made if it is not there.',
-                PathSuggester(),
-            )
-        )
-        if not answer or not answer.strip():
-            return False
-        path = Path(answer.strip()).expanduser().absolute()
-        self.path = path if path.suffix else path.with_suffix(".jsonl")
-        return True
+        path = await ask_rows_file(self.app, self.path or Path(f"{self._name}-rows.jsonl"))
+        self.path = path or self.path
+        return path is not None
 
     def action_check(self) -> None:
         self._leave(CHECK)
