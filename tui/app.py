@@ -5,28 +5,22 @@ Screens are imported when they are first shown, so that nothing but Textual is l
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
-from textual import events
-from textual.app import App
 from textual.screen import Screen
-from textual.widget import Widget
 from textual.worker import WorkerFailed
 
 from tui.actions import bindings
+from tui.keybursts import KeyBursts
 from tui.themes import THEMES, TITLES, following
-from tui.widgets.footer import is_typing
 
 if TYPE_CHECKING:
     from core.errors import FinetuiError
     from core.recipe import Recipe
 
-_SETTLE_TRIES = 50
 MODE_NAMES = ("data", "train", "monitor", "runs", "chat")
 
 
@@ -40,7 +34,7 @@ def _loader(mode: str) -> Callable[[], Screen[Any]]:
     return load
 
 
-class FinetuiApp(App[None]):
+class FinetuiApp(KeyBursts):
     """finetui.
 
     Args:
@@ -77,8 +71,6 @@ class FinetuiApp(App[None]):
         self.animation_level = "none"
         self._first = (mode, run, file, recipe)
         self._beside = beside
-        self._aimed_at: WeakKeyDictionary[events.Key, Widget | None] = WeakKeyDictionary()
-        self._held: list[events.Key] = []
         self.recipe_task = ""
         for theme in THEMES:
             self.register_theme(theme)
@@ -160,45 +152,6 @@ class FinetuiApp(App[None]):
         from tui.failures import explain
 
         self.show_error(explain(error.error))
-
-    # -- keys
-
-    async def on_event(self, event: events.Event) -> None:
-        if isinstance(event, events.Key) and not event.is_forwarded:
-            if self._held:
-                self._held.append(event)
-                return
-            self._aimed_at[event] = self.focused
-        await super().on_event(event)
-        if isinstance(event, events.Key) and event.is_forwarded:
-            await asyncio.sleep(0)  # lets the action's task begin, and open its dialog, before the next key
-
-    async def _on_key(self, event: events.Key) -> None:
-        """A key that nobody took.
-
-        Connections send keys in bursts. One that was pressed behind a key that opens a field or a dialog is text
-        for it: it waits until that has the focus, and no action is run.
-        """
-        if self._aimed_at.pop(event, None) is not self.focused and (self._opening or is_typing(self.screen)):
-            event.prevent_default()  # of Textual's own handler, which looks for a binding
-            self._held.append(events.Key(event.key, event.character))
-            if len(self._held) == 1:
-                self._release()
-
-    @property
-    def _opening(self) -> bool:
-        """A dialog is open that has not put the focus anywhere yet."""
-        return self.screen.is_modal and self.focused is None
-
-    def _release(self, tries: int = 0) -> None:
-        """Give the keys that were held to what has the focus now."""
-        if self._opening and tries < _SETTLE_TRIES:
-            self.set_timer(0.01, lambda: self._release(tries + 1))
-            return
-        held, self._held = self._held, []
-        for key in held:
-            self._aimed_at[key] = self.focused
-            (self.focused or self.screen)._forward_event(key)
 
     # -- actions
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tui.deployment_watch import Period, Watched
-from tui.format import NONE, ago, clock, count, duration, one_line, short, size, visible
+from tui.format import NONE, ago, clock, count, duration, one_line, short, size, usd, visible
 from tui.states import state_of, words
 from tui.widgets.table import Column, Row
 from tui.widgets.textpane import Paragraph
@@ -54,11 +54,6 @@ def ms(value: float | None) -> str:
     if value >= 999.5:
         return f"{value / 1000:.1f} s"
     return f"{value:.0f} ms" if value >= 9.95 else f"{value:.1f} ms"
-
-
-def usd(value: float) -> str:
-    """Dollars, with as many decimals as small sums need."""
-    return f"{value:,.2f} USD".replace(",", " ") if value >= 1 else f"{value:.4f} USD"
 
 
 # The list

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui.format import ago, count, duration, loss, short, size, visible
+from tui.format import ago, count, duration, loss, short, size, usd, visible
 from tui.states import words
 from tui.widgets.textpane import Paragraph
 
@@ -44,6 +44,8 @@ def _lineage(found: Lineage) -> list[Paragraph]:
     if found.parent is not None:
         told.append(("from", _link(found.parent)))
     told += [("to", f"{_link(child)}, started from it") for child in found.children]
+    if found.registered:
+        told.append(("tuned", f"{visible(found.registered)} in Azure"))
     told += [("served", _deployment(item)) for item in found.deployments]
     if found.chats:
         told.append(("chats", f"{count(len(found.chats))} kept"))
@@ -137,12 +139,24 @@ def _figures(row: RunRow, found: Lineage | None) -> list[tuple[str, str]]:
         ("doing", visible(row.phase) if row.active else ""),
         ("step", step),
         ("loss", losses),
+        ("job", _job(row)),
         ("speed", speed),
         (
             "saved",
             f"checkpoint of step {count(summary.last_checkpoint_step)}" if summary.last_checkpoint else "",
         ),
     ]
+
+
+def _job(row: RunRow) -> str:
+    """A remote run's job, with the price of its training."""
+    summary = row.summary
+    if not summary.job:
+        return ""
+    price = (
+        "its price was unknown" if summary.cost_usd is None else f"{usd(summary.cost_usd)} for the training"
+    )
+    return f"{visible(summary.job)}, {price} when it was sent"
 
 
 def _keys(row: RunRow, has_model: bool) -> str:

@@ -209,13 +209,18 @@ class Desk:
     def logs(self, request: pipes.Request, name: str) -> list[Plain]:
         return [{"name": title, "text": text} for title, text in jobs.logs(self.azure, name)]
 
-    def sweep(self, request: pipes.Request, currency: str = "USD") -> list[Plain]:
-        """Everything finetui made, with what it costs."""
-        return [{**asdict(item), "key": item.key} for item in sweep.things(self.azure, currency)]
+    def sweep(self, request: pipes.Request, currency: str = "USD") -> Plain:
+        """Everything finetui made, with what it costs: `things`, and in `not_listed` the error of each refused list."""
+        failed: list[AzureError] = []
+        found = sweep.things(self.azure, currency, failed)
+        return {
+            "things": [{**asdict(item), "key": item.key} for item in found],
+            "not_listed": [error.as_dict() for error in failed],
+        }
 
     def sweep_delete(self, request: pipes.Request, keys: list[str]) -> Stream:
         """Delete what `sweep` named by its `key`; a chunk for each, `error` empty or its three parts."""
-        chosen = [item for item in sweep.things(self.azure) if item.key in keys]
+        chosen = [item for item in sweep.things(self.azure, failed=[]) if item.key in keys]
         failed = 0
         for item, error in sweep.delete(self.azure, chosen):
             failed += error is not None

@@ -32,6 +32,8 @@ PIECE_BYTES = 1 << 18
 NOT_COMPARED = ("version", "name", "data")
 """Keys of a recipe that say nothing of how it trains, or are compared by content."""
 
+NOT_USED = "not used"
+NO_ROWS = ("none",)
 ALWAYS_TOLD = ("training_usd",)
 """Figures that are told though no run has them: unknown is worth knowing."""
 
@@ -238,7 +240,7 @@ def _differences(sides: Sequence[Side]) -> Iterable[Difference]:
     for field in fields():
         if field.name not in NOT_COMPARED:
             values = tuple(item.value(field) for item in effective)
-            if len({value.text for value in values}) > 1:
+            if len({value.text for value in values}) > 1 and not _only_backends(values):
                 yield Difference(field.name, field.group, values)
     parts = tuple(Value(_data_text(side.recipe.get("data")), True) for side in sides)
     if len({value.text for value in parts}) > 1:
@@ -247,6 +249,12 @@ def _differences(sides: Sequence[Side]) -> Iterable[Difference]:
         found = tuple(Value(text_of(side.recipe.get(name)), name in side.recipe) for side in sides)
         if len({value.text for value in found}) > 1:
             yield Difference(name, "", found)
+
+
+def _only_backends(values: Sequence[Value]) -> bool:
+    """Whether nobody has set it, and only a backend that has no such setting makes the difference."""
+    used = {value.text for value in values if value.text != NOT_USED}
+    return len(used) == 1 and not any(value.set for value in values)
 
 
 class _Effective:
@@ -273,7 +281,7 @@ class _Effective:
         from core.settings import USED
 
         if self.backend != "local" and field.azure != USED:
-            return "Azure's own" if field.azure else "not used"
+            return "Azure's own" if field.azure else NOT_USED
         found = self.recipe.value(field.name) if self.recipe is not None else None
         return text_of(found) if found is not None else field.default_text or "none"
 
@@ -344,7 +352,7 @@ def _validation(side: Side) -> tuple[str, ...] | None:
         return files
     fraction = side.recipe.get("validation_fraction")
     if not fraction:
-        return ("none",)
+        return NO_ROWS
     training = _digests(side.data, "training")
     seed = side.recipe.get("seed")
     return None if training is None else (*training, str(fraction), str(42 if seed is None else seed))
@@ -369,7 +377,10 @@ def _notes(sides: Sequence[Side], same_training: bool | None, same_validation: b
         yield from side.notes
     if same_training is False:
         yield "They were trained on different rows."
-    if same_validation is False:
+    without = [side.row.name for side in sides if _validation(side) == NO_ROWS]
+    if without and len(without) < len(sides):
+        yield f"Without validation rows: {', '.join(without)}. There is no validation loss to compare."
+    elif same_validation is False:
         yield "They were measured on different validation rows: their validation losses don't compare."
     if len(_tasks(sides)) > 1:
         yield "They have different tasks: their losses don't compare."

@@ -88,6 +88,7 @@ class Lineage:
     Attributes:
         parent: the run it was initialised from.
         children: runs initialised from it.
+        registered: `name:version` of the model it has in Azure, or empty.
         chats: titles of kept chats with it; `core.serving.lineage` knows them.
         notes: what could not be read.
     """
@@ -98,6 +99,7 @@ class Lineage:
     parent: Link | None
     children: tuple[Link, ...]
     deployments: tuple[Deployment, ...]
+    registered: str = ""
     chats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -120,6 +122,7 @@ def of(run: RunDirectory) -> Lineage:
         parent=parent_of(run),
         children=children_of(run),
         deployments=deployments,
+        registered=registered_as(run),
         notes=tuple(notes),
     )
 

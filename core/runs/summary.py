@@ -23,9 +23,10 @@ from core.events import (
     Status,
     Step,
     Stopped,
+    Submitted,
 )
 
-VERSION = 1
+VERSION = 2
 """Of the stored form; a summary stored by another version is folded anew from the journal."""
 
 ACTIVE = frozenset({"queued", "starting", "running", "pausing", "stopping"})
@@ -45,7 +46,8 @@ class RunSummary:
 
     `state` is what the journal says; that a worker died without a word (`lost`) is for the supervisor to find.
     `step` counts finished optimiser steps. `train_s` adds up the durations of all steps, repeated ones too;
-    `worked_s` the time from each worker's start to its end.
+    `worked_s` the time from each worker's start to its end. `job` is a remote backend's name for it, `cost_usd` what
+    its training costs by the service's price list of the day.
     """
 
     state: str = "queued"
@@ -72,6 +74,8 @@ class RunSummary:
     cause: str = ""
     next_step: str = ""
     model: str = ""
+    job: str = ""
+    cost_usd: float | None = None
     last_checkpoint: str = ""
     last_checkpoint_step: int = 0
     train_s: float = 0.0
@@ -131,6 +135,8 @@ def _apply(run: RunSummary, event: Event) -> None:
             run.session_started = run.session_started or event.time
         case Planned():
             run.total_steps, run.epochs = event.steps, event.epochs
+        case Submitted():
+            run.job, run.cost_usd = event.job, event.cost_usd
         case Checkpointed():
             run.last_checkpoint, run.last_checkpoint_step = event.path, event.step
         case Requested() if event.verb in ("stop", "pause") and run.state in ACTIVE:

@@ -33,7 +33,7 @@ def training_arguments(
         learning_rate=recipe.value("learning_rate"),
         lr_scheduler_type=SCHEDULES.get(recipe.value("schedule"), recipe.value("schedule")),
         lr_scheduler_kwargs=_decay(recipe, steps),
-        warmup_steps=math.ceil(recipe.value("warmup") * steps),
+        warmup_steps=min(math.ceil(recipe.value("warmup") * steps), steps - 1),  # a step at least that learns
         weight_decay=recipe.value("weight_decay"),
         max_grad_norm=recipe.value("max_grad_norm"),
         optim=optimisers.name(recipe.value("optimizer"), cpu),

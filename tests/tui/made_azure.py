@@ -165,7 +165,7 @@ class ScriptedWorker:
             "registered_models": [
                 {"name": "tone-1a", "version": "1", "base": BASE, "run": "tone-1a2b", "endpoint": ""}
             ],
-            "sweep": things(),
+            "sweep": {"things": things(), "not_listed": []},
             "jobs": jobs(),
         }
         self.asked: list[tuple[str, Plain]] = []

@@ -244,6 +244,22 @@ async def test_a_model_in_use_is_refused_with_the_endpoint_and_its_keys(worker: 
         assert sorted(worker.last("sweep_delete")["keys"]) == ["endpoint tone-live", "model tone-1a:1"]
 
 
+async def test_a_list_that_azure_refuses_is_named_over_those_it_gives(worker: ScriptedWorker) -> None:
+    refused = {"what": "The models can't be listed.", "cause": "HTTP 403.", "next_step": ""}
+    worker.answers["sweep"]["not_listed"] = [refused]
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=SIZE) as pilot:
+        await open_page(pilot, 4)
+        await shown(pilot, "Made by finetui  4   0 marked")
+        await shown(pilot, "This is not all of it.")
+        await shown(pilot, "The models can't be listed. HTTP 403.")
+        await press(pilot, "g space")
+        await shown(pilot, "1 marked")
+        worker.answers["sweep"]["not_listed"] = []
+        await press(pilot, "r")
+        await until(pilot, lambda: "This is not all of it." not in screen_text(pilot))
+
+
 async def test_what_stays_is_not_marked_and_what_could_not_be_deleted_is_told(
     worker: ScriptedWorker,
 ) -> None:

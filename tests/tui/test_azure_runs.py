@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from core import events as e
+from core.runs import lineage, supervisor
 from core.runs.directory import RunDirectory
 from tests.core.runs.test_clean import froze
 from tests.core.runs.test_compare import recipe
@@ -19,6 +20,7 @@ from tests.tui.made_azure import ScriptedWorker, endpoints, scripted_worker
 from tests.tui.made_runs import T0, make_run, step, write
 from tests.tui.test_azure_form import azure_run
 from tui.app import FinetuiApp
+from tui.rundetails import details
 from tui.screens.azure_dialogs import DeployDialog
 from tui.screens.compare import CompareScreen
 from tui.widgets.dialogs import ErrorDialog
@@ -120,3 +122,16 @@ async def test_a_code_that_the_chat_waits_for_is_large_until_it_was_typed(
         await until(pilot, lambda: "GTHK2Q9XV" not in screen_text(pilot))
         await say(pilot, "hello")
         await shown(pilot, "A answers hello")
+
+
+def test_a_run_in_azure_tells_its_job_its_price_and_its_model() -> None:
+    run = azure_run("there")
+    write(run, [e.Submitted(time=T0 + 5, job="there-1a", cost_usd=1.5)])
+    trained(run, "azureml:tone-1a:1", 0.1)
+    (run.path / "azure.json").write_text('{"registered": "tone-1a:1"}')
+    told = {
+        item.head.strip(): item.text for item in details(supervisor.get(run.id), T0 + 100, lineage.of(run))
+    }
+    assert told["job"] == "there-1a, $1.50 for the training when it was sent"
+    assert told["tuned"] == "tone-1a:1 in Azure"
+    assert "job" not in {item.head.strip() for item in details(supervisor.get(make_run("here").id), T0 + 100)}

@@ -137,7 +137,7 @@ async def test_hubs_projects_and_accounts_stay_in_the_clean_up_with_a_reason(wor
         Thing("hub", "lab-hub", stays=OTHERS_TOO),
         Thing("ai_services", "speech-one", cost="nothing until it is used, then by the call", stays=IN_USE),
     ]
-    worker.answers["sweep"] = [plain(item, key=item.key) for item in made]
+    worker.answers["sweep"] = {"things": [plain(item, key=item.key) for item in made], "not_listed": []}
     app = FinetuiApp(mode="train")
     async with app.run_test(size=(120, 40)) as pilot:
         await open_page(pilot, 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 from textual import events, work
 from textual.app import ComposeResult
@@ -20,9 +20,6 @@ from tui.widgets.footer import Footer
 from tui.widgets.header import Header
 from tui.widgets.problem import Problem
 from tui.widgets.signin import SignIn
-
-if TYPE_CHECKING:
-    from tui.app import FinetuiApp
 
 Answer = TypeVar("Answer")
 WIDE_COLUMNS = 120
@@ -63,11 +60,6 @@ class AzurePage(ModeScreen):
 
     def compose_body(self) -> Iterable[Widget]:
         raise NotImplementedError
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -61,7 +61,10 @@ class AzureSweepScreen(AzurePage):
 
     async def load(self) -> None:
         if self.desk.signed_in:
-            self.desk.things = await self.answer(self.desk.ask("sweep"))
+            found = await self.answer(self.desk.ask("sweep"))
+            self.desk.things = found["things"] if found else None
+            if found and found["not_listed"]:
+                self.problem.show_error(_not_listed(found["not_listed"]))
             self.show()
 
     def show(self) -> None:
@@ -137,6 +140,12 @@ class AzureSweepScreen(AzurePage):
     def _deleted(self, found: Plain) -> None:
         self.desk.forget_made()
         self.finetui.notify(f"{count(found['deleted'])} deleted in Azure.")
+
+
+def _not_listed(errors: list[Plain]) -> FinetuiError:
+    """What Azure refused to list; what it did list stands in the list all the same."""
+    causes = "\n".join(f"{error['what']} {error['cause']}".strip() for error in errors)
+    return FinetuiError("This is not all of it.", causes, "r asks again.")
 
 
 def _kept(thing: Plain, user: str) -> FinetuiError:

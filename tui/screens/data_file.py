@@ -21,7 +21,6 @@ from tui.widgets.rowpane import RowPane
 
 if TYPE_CHECKING:
     from core.pipes import PipeClient
-    from tui.app import FinetuiApp
     from tui.overview import Basis
     from tui.rowfile import RowFile
 
@@ -61,13 +60,6 @@ class DataFile(ModeScreen):
         self._clients: set[PipeClient] = set()
         self._records = Records(self._view, id="records", classes="pane")
         self._pane = RowPane(id="row", classes="pane")
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        from tui.app import FinetuiApp
-
-        assert isinstance(self.app, FinetuiApp)
-        return self.app
 
     @property
     def row(self) -> int:

@@ -16,7 +16,6 @@ from tui.screens.base import ModeScreen
 if TYPE_CHECKING:
     from core.runs.rows import RunRow
     from core.serving.deployments import Deployment
-    from tui.app import FinetuiApp
     from tui.deploying import Deploys
     from tui.deployment_watch import Watched
     from tui.widgets.log import LogView
@@ -47,11 +46,6 @@ class DeploymentActions(ModeScreen):
     def pane(self) -> LogView | None:
         """The pane that follows its end, of those in sight."""
         raise NotImplementedError
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         item = self.chosen()

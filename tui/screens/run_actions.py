@@ -14,7 +14,6 @@ from tui.screens.base import ModeScreen
 
 if TYPE_CHECKING:
     from core.runs.rows import RunRow
-    from tui.app import FinetuiApp
 
 Result = TypeVar("Result")
 IN_AZURE = "azureml:"
@@ -31,11 +30,6 @@ class RunActions(ModeScreen):
     def changed(self, row: RunRow) -> None:
         """Called when something was done to a run."""
         raise NotImplementedError
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        """The app, by its own type."""
-        return self.app  # type: ignore[return-value]
 
     async def attempt(self, function: Callable[..., Result], *arguments: Any, **named: Any) -> Result | None:
         """Call a blocking function in a thread; its error for users is shown, and None returned."""

@@ -15,7 +15,6 @@ from tui.widgets.reading import BLANK, Paragraph
 if TYPE_CHECKING:
     from core.pipes import PipeClient
     from core.recipe import Recipe
-    from tui.app import FinetuiApp
     from tui.rowtext import Styles
     from tui.train_form import FormState
 
@@ -28,13 +27,6 @@ class TrainActions(ModeScreen):
         self.form: FormState | None = None  # pydantic is loaded after the first paint
         self.time_lines: list[Paragraph] = []
         self._clock: PipeClient | None = None
-
-    @property
-    def finetui(self) -> FinetuiApp:
-        from tui.app import FinetuiApp
-
-        assert isinstance(self.app, FinetuiApp)
-        return self.app
 
     @property
     def styles_of_text(self) -> Styles:

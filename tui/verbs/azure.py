@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from core.errors import FinetuiError
 from tui.verbs import azure_data, azure_endpoints, azure_jobs
 from tui.verbs.azure_text import IN_WORDS, Yes, confirm, connected, money, quote_text, tell_note
 from tui.verbs.output import errors_told, out, out_json, say
@@ -174,6 +176,8 @@ def check(
     from core.azure.fixes import hub_of, refuse_names, refuse_options
 
     with errors_told():
+        if not fix:
+            _refuse_makings(group=group, project=project, hub=hub, region=region, ai_services=ai_services)
         if ai_services:
             refuse_name(ai_services)
         if model:
@@ -186,24 +190,35 @@ def check(
             refuse_options(azure, lines, group, project, hub, region)
         while fix and (todo := next((line for line in lines if line.fix and line.state == "missing"), None)):
             _fix(azure, todo, group, project, hub, region)
-            lines = _checked(azure, model, json)
+            lines = _checked(azure, model, json, lines)
             if any(line.key == todo.key and line.state == "missing" for line in lines):
                 break
         if fix and ai_services and any(line.key == "project" and line.state == "ok" for line in lines):
             _connect(azure, ai_services)
-            lines = _checked(azure, model, json)
+            lines = _checked(azure, model, json, lines)
         if json:
             out_json([asdict(line) for line in lines])
         raise typer.Exit(2 if any(line.state in ("missing", "waiting") for line in lines) else 0)
 
 
-def _checked(azure: Any, model: str, json: bool) -> list[Any]:
+def _refuse_makings(**given: str) -> None:
+    """Without --fix nothing is made: options that name what is to be made are a mistake."""
+    if option := next((name.replace("_", "-") for name, value in given.items() if value), ""):
+        raise FinetuiError(
+            f"--{option} names what --fix makes, and --fix is not given.",
+            "",
+            "Add --fix, or leave it out; `finetui azure login` chooses a group or project that is there.",
+        )
+
+
+def _checked(azure: Any, model: str, json: bool, before: Sequence[Any] = ()) -> list[Any]:
+    """The checklist's lines; those that are not as `before` are printed as they are known."""
     from core.azure.readiness import checklist
 
     lines = []
     for line in checklist(azure, model):
         lines.append(line)
-        if json:
+        if json or line in before:
             continue
         out(f"{MARKS[line.state]:<8} {line.title}: {line.found}")
         out(f"         {line.meaning} Cost: {line.cost}")

@@ -232,6 +232,8 @@ def tell_tuned(azure: Any, json: bool) -> None:
     for item in found:
         served = f"served by {item['endpoint']}" if item["endpoint"] else "not deployed"
         out(f"{item['name']}:{item['version']:<4} run {item['run'] or '-'}  {served}")
+    if not found:
+        say("No tuned models.")
 
 
 def sweep(

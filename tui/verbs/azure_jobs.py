@@ -59,6 +59,8 @@ def jobs(json: Json = False) -> None:
             out(f"{item.name:<40} {item.words:<18} {model:<24} run {item.run or '-'}  {when}")
             if item.studio:
                 out(f"  {item.studio}")
+        if not found:
+            say("No fine-tuning jobs.")
 
 
 def attach(

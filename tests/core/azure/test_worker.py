@@ -130,11 +130,27 @@ async def test_models_prices_deployment_and_clean_up(
     assert await desk.call("rotate", name="tone") == {"rotated": "tone", "which": "Primary"}
     with pytest.raises(PipeError, match="in use"):
         await desk.call("delete_model", model=known.registered)
-    things = await desk.call("sweep")
+    found = await desk.call("sweep")
+    assert found["not_listed"] == []
+    things = found["things"]
     done, result = await streamed(desk, "sweep_delete", keys=[item["key"] for item in things])
     assert [item for item in done if item["error"] is not None] == []
     assert result == {"deleted": len(things), "failed": 0}
-    assert await desk.call("sweep") == []
+    assert await desk.call("sweep") == {"things": [], "not_listed": []}
+
+
+async def test_one_refused_list_hides_no_other(
+    desk: PipeClient, azure: Emulator, new_run: Callable[..., RunDirectory]
+) -> None:
+    azure.settings.training_steps = 2
+    worker.run(new_run().path)
+    azure.faults.add("GET models", kind="forbidden", times=100)
+    found = await desk.call("sweep")
+    [error] = found["not_listed"]
+    assert "AuthorizationFailed" in error["cause"]
+    assert {item["kind"] for item in found["things"]} == {"job", "data"}
+    jobs = [item for item in found["things"] if item["kind"] == "job"]
+    assert jobs and all(item["stays"] for item in jobs)  # nobody knows whether its model is still there
 
 
 async def test_no_answer_holds_a_key(

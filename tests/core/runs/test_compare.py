@@ -68,9 +68,11 @@ def test_defaults_are_those_of_the_run_s_own_backend() -> None:
     remote(two)
     found = settings(compare.compare(["one", "two"]))
     assert found["backend"] == (Value("local", False), Value("azure", True))
-    assert found["rank"] == (Value("16", False), Value("not used", False))
+    assert "rank" not in found  # nobody has set it
     assert "epochs" not in found
     assert found["batch_size"] == (Value("8", False), Value("Azure's own", False))
+    recipe(one, epochs=2.0, rank=8)
+    assert settings(compare.compare(["one", "two"]))["rank"] == (Value("8", True), Value("not used", False))
 
 
 def test_weights_and_caps_of_files_are_settings_too() -> None:
@@ -219,6 +221,9 @@ def test_same_rows_are_told_by_their_hashes() -> None:
     found = compare.compare(names)
     assert (found.same_training, found.same_validation) == (True, False)
     assert "different validation rows" in found.notes[0]
+    recipe(runs["stopped-one"], validation_fraction=0)
+    found = compare.compare(names)
+    assert found.notes[0].startswith("Without validation rows: stopped-one.") and not found.losses_compare
     froze(runs["stopped-one"], "b" * 64)
     assert compare.compare(names).same_training is False
 

@@ -219,6 +219,13 @@ def test_every_optimiser_learns(optimizer: str, make_recipe: MakeRecipe, tmp_pat
     assert losses[0] - losses[-1] > 0.05
 
 
+def test_a_run_of_one_step_learns_whatever_its_warm_up(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    """The first step of a warm-up has a learning rate of 0."""
+    run(make_recipe(sample_prompts=[], max_steps=1, warmup=0.5, schedule="constant"), tmp_path / "run")
+    saved = load_file(tmp_path / "run/model/adapter_model.safetensors")
+    assert max(value.abs().max() for name, value in saved.items() if "lora_B" in name) > 0
+
+
 def test_lora_plus_lets_b_learn_faster(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     """After one step of AdamW a weight has moved by its learning rate."""
     recipe = make_recipe(

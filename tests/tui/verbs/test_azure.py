@@ -101,6 +101,8 @@ def test_a_login_that_fails_leaves_the_one_that_works(finetui: Finetui, words: t
         (("prices", "phi-4", "--region", "nonsense"), "no region 'nonsense'"),
         (("prices", "phi-4", "--region", "East US' or 1 eq 1"), "no region"),
         (("check", "--model", "nonsense"), "nonsense is not in Azure's model registry"),
+        (("check", "--group", "other"), "--group names what --fix makes, and --fix is not given."),
+        (("check", "--ai-services", "a-b"), "--ai-services names what --fix makes, and --fix is not given."),
         (("login", "--identity", "managed_identity", "--tenant", "t.example"), "takes no tenant"),
     ],
 )
@@ -124,6 +126,17 @@ def test_the_checklist_ends_with_two_while_something_is_missing(azure: Emulator,
     fixed = finetui("azure", "check", "--fix")
     assert fixed.exit_code == 0
     assert "Registered" in fixed.stdout
+    assert fixed.stdout.count("Cost: ") == 10 + 1  # all of it once, then only what has changed
+
+
+def test_nothing_there_is_said(azure: Emulator, finetui: Finetui) -> None:
+    for words, said in (
+        (("jobs",), "No fine-tuning jobs."),
+        (("endpoints",), "No endpoints."),
+        (("models", "--tuned"), "No tuned models."),
+    ):
+        result = finetui("azure", *words)
+        assert (result.exit_code, result.stdout, said in result.stderr) == (0, "", True)
 
 
 @pytest.mark.slow
