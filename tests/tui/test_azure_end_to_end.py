@@ -18,6 +18,7 @@ from tests.azure_emulator import azurite, emulator
 from tests.azure_emulator.emulator import Emulator
 from tests.azure_emulator.entra import PERSON_NAME
 from tests.azure_emulator.state import CLIENT, SECRET, Settings
+from tests.core.azure.support import leaks
 from tests.tui import driving
 from tests.tui.driving import press, screen_text, shown, type_text, until
 from tests.tui.made_azure import open_page, rows, toasts
@@ -49,7 +50,13 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
 
 
 @pytest.mark.slow
-async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path) -> None:
+async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path, home: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+
+    def picture(name: str) -> None:
+        (pictures / f"{name}.svg").write_text(app.export_screenshot() + screen_text(pilot), encoding="utf-8")
+
     app = FinetuiApp(mode="train")
     async with app.run_test(size=(120, 40)) as pilot:
         # sign in: with one subscription, one group and one project nothing else is to be chosen
@@ -64,6 +71,7 @@ async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path) -> None
         for line in ("Sign-in", "Subscription", "Resource group", "Your role", "Region", "Storage"):
             assert f"✓ ok        {line}" in screen_text(pilot)
         assert "✗" not in screen_text(pilot) and "! emulator" in screen_text(pilot)
+        picture("checklist")
 
         # choose a model, name the rows, start after the price
         await press(pilot, "tab")
@@ -79,10 +87,12 @@ async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path) -> None
         await until(pilot, lambda: "Phi-4-mini-instruct FT Training Tokens" in screen_of(app)._plan.plain)
         await press(pilot, "s")
         await until(pilot, lambda: isinstance(app.screen, Confirm))
+        picture("price")
         await press(pilot, "y")
         await shown(pilot, "Azure (emulator): phi-4-mini-instruct")
         await shown(pilot, "d on Runs deploys it")
         assert len(azure.state.jobs) == 1
+        picture("monitor")
 
         # deploy it
         await press(pilot, "2 z tab tab tab")
@@ -95,6 +105,8 @@ async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path) -> None
         await shown(pilot, "1 endpoint charged by the hour, used or not: 0.80 USD/h, 19.20 USD a day")
         await shown(pilot, "● Online")
         assert list(azure.state.endpoints) == ["tone-live"]
+        secrets = [SECRET, *azure.state.endpoints["tone-live"].keys.values()]
+        picture("endpoints")
 
         # talk to it
         await press(pilot, "c")
@@ -106,6 +118,7 @@ async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path) -> None
         await type_text(pilot, "anybody there")
         await press(pilot, "enter")
         await until(pilot, lambda: screen_text(pilot).count("anybody there") > 1, "an echo")
+        picture("chat")
         await press(pilot, "escape")
 
         # a model in use stays; endpoint, model, rows and job go together
@@ -122,7 +135,10 @@ async def test_from_sign_in_to_clean_up(azure: Emulator, tmp_path: Path) -> None
         await press(pilot, "a x y")
         await until(pilot, lambda: "3 deleted in Azure." in toasts(app))
         await shown(pilot, "Nothing of finetui's is in this project.")
-        assert SECRET not in screen_text(pilot)
+        picture("clean-up")
+    files = [path for folder in (home, pictures) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 6 + 8
+    assert leaks(files, secrets) == []
     project = azure.project
     assert not (
         azure.state.endpoints

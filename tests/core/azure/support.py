@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from core.azure.record import Record, read
@@ -21,6 +22,9 @@ from tests.azure_emulator.jobs import Job
 
 E = TypeVar("E", bound=Event)
 PATIENCE_S = 60.0
+
+SHAPES = ("sig=", "Bearer ey", "eyJ0eXAi", "eyJhbGci", "client_secret", "AccountKey=")
+"""Signatures and tokens as they would look, whatever their values."""
 
 
 def events(run: RunDirectory) -> list[Event]:
@@ -96,3 +100,10 @@ def until(what: Callable[[], object]) -> None:
     while not what():
         assert time.monotonic() < end, "it has not happened"
         time.sleep(0.02)
+
+
+def leaks(files: Iterable[Path], secrets: Iterable[str]) -> list[str]:
+    """The secrets, and what has the shape of one, that lie in files."""
+    searched = [secret.encode() for secret in (*secrets, *SHAPES)]
+    contents = ((path, path.read_bytes()) for path in files)
+    return [f"{secret!r} in {path}" for path, content in contents for secret in searched if secret in content]
