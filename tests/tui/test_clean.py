@@ -261,7 +261,7 @@ async def test_the_start_of_the_app_empties_the_trash_of_old_runs_only(home: Pat
     async with FinetuiApp().run_test(size=(100, 30), notifications=True) as pilot:
         await until(pilot, lambda: not old.path.exists())
         await until(pilot, lambda: toasts(pilot))
-        assert toasts(pilot)[0].startswith("1 deleted run of more than 30 days ago removed")
+        assert toasts(pilot)[0].startswith("Gone from the trash after 30 days: 1 run, ")
         assert young.path.exists()
 
 

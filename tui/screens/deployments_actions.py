@@ -186,18 +186,9 @@ class DeploymentActions(ModeScreen):
     def sweep_trash(self) -> None:
         """Take away for good what has been in the trash for 30 days."""
         from core.serving import trash
+        from tui.screens import trashes
 
-        try:
-            freed = trash.sweep()
-        except FinetuiError as error:  # no reason to stop anybody: the next look tries again
-            self.app.call_from_thread(self.notify, f"{error.what} {error.cause}", severity="warning")
-            return
-        if freed:
-            many = f"{len(freed)} deployment{'' if len(freed) == 1 else 's'}"
-            self.app.call_from_thread(
-                self.notify,
-                f"{many} removed more than 30 days ago are gone: {size(sum(freed.values()))} freed.",
-            )
+        trashes.sweep(self, trash.sweep, "deployment")
 
     # -- the rest
 

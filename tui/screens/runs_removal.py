@@ -26,19 +26,10 @@ class RunRemoval(RunExports):
     @work(thread=True, group="sweep")
     def sweep_trash(self) -> None:
         """Remove for good what has been in the trash for 30 days."""
-        from core.errors import FinetuiError
         from core.runs import trash
+        from tui.screens import trashes
 
-        try:
-            freed = trash.sweep()
-        except FinetuiError as error:  # no reason to stop anybody: the next start tries again
-            self.app.call_from_thread(self.notify, f"{error.what} {error.cause}", severity="warning")
-            return
-        if freed:
-            runs = f"{len(freed)} deleted run{'' if len(freed) == 1 else 's'}"
-            self.app.call_from_thread(
-                self.notify, f"{runs} of more than 30 days ago removed: {size(sum(freed.values()))} freed."
-            )
+        trashes.sweep(self, trash.sweep, "run")
 
     @work(group="change")
     async def action_delete(self) -> None:
