@@ -90,35 +90,41 @@ class Sides:
 
     Attributes:
         long_from: see `tree.packs`.
+        precision: that products are made in, as in training.
         longest: tokens that the model takes at most, None where it doesn't say.
     """
 
     def __init__(self, subject: Subject, device: torch.device) -> None:
         self.device = device
-        self._tuned, self._base = _load(subject, device)
+        self.precision = adapters.choose_precision(subject.recipe, device)
+        self._tuned, self._base = _load(subject, device, self.precision)
         self.long_from = adapters.long_from(self._tuned)
         config = self._tuned.config.get_text_config()
         self.longest: int | None = getattr(config, "max_position_embeddings", None)
 
     @contextlib.contextmanager
     def model(self, side: str) -> Iterator[Any]:
-        """The model of a side, in eval mode; while the base is lent, the tuned one is not to be used."""
-        if side == "tuned":
-            yield self._tuned
-        elif self._base is None:
-            with self._tuned.disable_adapter():
+        """The model of a side, in eval mode, computing as its run did.
+
+        While the base is lent, the tuned one is not to be used.
+        """
+        with adapters.computing(self.device, self.precision):
+            if side == "tuned":
                 yield self._tuned
-        else:
-            yield self._base
+            elif self._base is None:
+                with self._tuned.disable_adapter():
+                    yield self._tuned
+            else:
+                yield self._base
 
 
-def _load(subject: Subject, device: torch.device) -> tuple[Any, Any]:
+def _load(subject: Subject, device: torch.device, precision: str) -> tuple[Any, Any]:
     """(tuned, base); no base where it is the tuned one without its adapter."""
     recipe = subject.recipe
-    precision = methods.weights_precision(recipe, adapters.choose_precision(recipe, device))
+    weights = methods.weights_precision(recipe, precision)
 
     def model(folder: Path) -> Any:
-        loaded = adapters.load_base(folder, precision, device, recipe.quantization, subject.labels)
+        loaded = adapters.load_base(folder, weights, device, recipe.quantization, subject.labels)
         loaded.config.get_text_config().pad_token_id = subject.renderer.pad_id
         return loaded
 
