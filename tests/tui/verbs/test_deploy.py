@@ -261,14 +261,26 @@ def test_kept_chats_become_training_rows(finetui: Finetui, made: Settings, tmp_p
     assert rows[0][:-1] == said
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Children that heed ctrl+c, which a shell's background jobs and what they start do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_new_requests_are_followed(made: Settings) -> None:
     write_log(ENTRY)
     with subprocess.Popen(
         [*COMMAND, "logs", "lamp", "--follow", "--json"], stdout=subprocess.PIPE, text=True
     ) as following:
-        assert following.stdout is not None
-        assert json.loads(following.stdout.readline())["status"] == 200
-        write_log(replace(ENTRY, status=429))
-        assert json.loads(following.stdout.readline())["status"] == 429
-        following.send_signal(signal.SIGINT)
-        assert following.wait(20) == 0
+        try:
+            assert following.stdout is not None
+            assert json.loads(following.stdout.readline())["status"] == 200
+            write_log(replace(ENTRY, status=429))
+            assert json.loads(following.stdout.readline())["status"] == 429
+            following.send_signal(signal.SIGINT)
+            assert following.wait(20) == 0
+        finally:
+            following.kill()
