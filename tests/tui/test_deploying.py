@@ -280,6 +280,7 @@ def test_last_words_without_an_error_are_told_as_they_are(tmp_path: Path) -> Non
     assert read_failure("", tmp_path / "log").cause == "It said nothing."
 
 
+@pytest.mark.usefixtures("interruptible")
 async def test_a_second_d_offers_to_give_it_up(command: Command) -> None:
     some_runs()
     async with FinetuiApp().run_test(size=(80, 24)) as pilot:

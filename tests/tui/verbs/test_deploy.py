@@ -261,14 +261,6 @@ def test_kept_chats_become_training_rows(finetui: Finetui, made: Settings, tmp_p
     assert rows[0][:-1] == said
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Children that heed ctrl+c, which a shell's background jobs and what they start do not."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 def test_new_requests_are_followed(made: Settings) -> None:
     write_log(ENTRY)
