@@ -15,6 +15,7 @@ from textual.widgets import Input
 
 from core.errors import FinetuiError
 from tests.tui.driving import press, rows_file, screen_text, shown, until
+from tests.tui.made_runs import some_runs
 from tui.app import MODE_NAMES, FinetuiApp
 from tui.screens.help import HelpScreen
 from tui.themes import THEMES
@@ -249,3 +250,36 @@ async def test_a_burst_of_keys_types_into_the_field_that_its_first_key_opens(
         await burst(pilot, "/x4")
         await until(pilot, lambda: app.screen.filter_field.value == "x4")
         assert app.current_mode == "runs"
+
+
+@pytest.mark.parametrize(
+    ("keys", "text"),
+    [
+        ("a b c backspace Q", "abQ"),
+        ("a b c d left left Z backspace Y", "abYcd"),
+        ("a b ctrl+u H e", "He"),
+        ("a backspace backspace b home X end Y", "XbY"),
+    ],
+)
+async def test_a_burst_of_keys_in_a_field_acts_in_the_order_it_was_typed(keys: str, text: str) -> None:
+    app = FinetuiApp(mode="runs")
+    some_runs()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await press(pilot, "slash")
+        await until(pilot, lambda: app.screen.filter_field.has_focus)
+        for key in keys.split():
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(pilot, lambda: app.screen.filter_field.value == text)
+
+
+async def test_what_is_typed_behind_enter_is_not_part_of_what_it_sends() -> None:
+    app = FinetuiApp(mode="runs")
+    some_runs()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await press(pilot, "slash")
+        await until(pilot, lambda: app.screen.filter_field.has_focus)
+        for key in ("d", "o", "n", "enter", "question_mark"):
+            app.post_message(Key(key, {"question_mark": "?"}.get(key, key if len(key) == 1 else None)))
+        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        runs: Any = app.screen_stack[0]
+        assert runs.filter_field.value == "don"
