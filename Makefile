@@ -53,7 +53,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 test-all: test test-slow
 
