@@ -87,13 +87,17 @@ class Submitted(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Status(Event):
-    """Progress of something that is not a training step, e.g. a download: `done` of `total` units."""
+    """Progress of something that is not a training step, e.g. a download: `done` of `total` units.
+
+    `training` says that a remote job trains, though it has told no step yet.
+    """
 
     kind = "status"
     text: str
     done: int = 0
     total: int = 0
     unit: str = ""
+    training: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +226,7 @@ class Stopped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Event):
-    """All steps done and the model written."""
+    """All steps done and the model written; `job_s` is how long a job elsewhere took there, whoever watched it."""
 
     kind = "finished"
     step: int
@@ -230,6 +234,7 @@ class Finished(Event):
     loss: float | None = None
     base_loss: float | None = None
     duration_s: float = 0.0
+    job_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

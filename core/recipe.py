@@ -31,9 +31,10 @@ class RecipeError(FinetuiError):
     """A recipe that can't be used; `problems` lists (key, sentence) for a form to place them."""
 
     def __init__(self, problems: list[tuple[str, str]], origin: str = "recipe") -> None:
+        named = "Change the named key. " if any(key for key, _ in problems) else ""
         super().__init__(
             "\n".join(f"{origin}: {sentence}" for _, sentence in problems),
-            next_step="Change the named key. `finetui recipe` lists every key with its range and meaning.",
+            next_step=f"{named}`finetui recipe` lists every key with its range and meaning.",
         )
         self.problems = problems
 

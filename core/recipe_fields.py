@@ -156,7 +156,8 @@ class RecipeFields(Plain):
     warmup: float | None = setting(
         "Optimiser", local=0.03, usual="0 to 0.1", ge=0, le=0.5, effect="Longer starts more gently."
     )
-    """Share of the steps over which the learning rate rises from zero."""
+    """Share of the steps, rounded to whole ones, over which the learning rate rises from zero: less than half a step is
+    no warm-up."""
     epochs: float | None = setting(
         "Optimiser",
         local=3.0,

@@ -21,7 +21,7 @@ class Estimate:
     and what weights, adapter (gradients and optimiser with it), activations and head take together. `tokens`, of the
     rows one by one, is exact unless `sampled_rows` is set, then it is scaled up from that many rows;
     `computed_tokens` is what goes through the model, since common beginnings count once; `pack_tokens` are computed
-    at once.
+    at once. `parameters` are those of the model with what is put onto it, the trained ones among them.
     """
 
     device: str
@@ -109,6 +109,13 @@ class Outcome:
     base_loss: float | None = None
 
 
+@dataclass(frozen=True)
+class RemoteOutcome(Outcome):
+    """How a job elsewhere ended; `job_s` is how long it took there by its service, None where that doesn't say."""
+
+    job_s: float | None = None
+
+
 class Request(Protocol):
     """Something the user asks of a running run."""
 
@@ -149,6 +156,9 @@ class Run(Protocol):
 
     def requests(self) -> Sequence[Request]:
         """New requests since the last call, told in the journal already; cheap, made at every step."""
+
+    def worked_s(self) -> float:
+        """Seconds that workers have worked on it, this one until now and all before it."""
 
     def partial_checkpoint(self, step: int) -> Path:
         """An empty private folder to write a checkpoint into."""

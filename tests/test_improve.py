@@ -47,7 +47,7 @@ def test_a_corrected_reply_becomes_a_model_that_gives_it(tmp_path: Path) -> None
     assert append_row(corrected, training_row([{"role": "user", "content": PROMPT}], RIGHT)) == 1
     assert [item for item in check_file(corrected) if item.severity == "error"] == []
 
-    recipe = improving(target(first), corrected)
+    recipe = improving(target(first).spec, corrected)
     assert recipe.init_from == first
     second = finished({**recipe.model_dump(exclude_none=True), "max_steps": 80, **common}, tmp_path)
     assert reply_of(second) == RIGHT

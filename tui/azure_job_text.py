@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tui.azure_lists import details
 from tui.azure_text import sign
-from tui.format import NONE, ago, one_line, visible
+from tui.format import NONE, ago, money, one_line, visible
 from tui.states import State
 from tui.widgets.table import Row
 from tui.widgets.textpane import Paragraph
+
+if TYPE_CHECKING:
+    from core.runs.rows import RunRow
 
 Plain = dict[str, Any]
 
@@ -93,3 +96,25 @@ def log_lines(logs: Sequence[Plain]) -> list[Paragraph]:
             Paragraph(""),
         ]
     return found
+
+
+def new_job(row: RunRow) -> str:
+    """What to know before a run is resumed by another job in Azure; empty where none is sent.
+
+    Raises:
+        AzureError: what the run knows of its job is damaged.
+    """
+    if row.backend != "azure" or row.active or row.state == "finished":
+        return ""
+    from core.azure.jobs import ENDED, IN_WORDS
+    from core.azure.record import read
+
+    record = read(row.directory)
+    if record is None or record.status not in ENDED[1:]:
+        return ""
+    cost = row.summary.cost_usd
+    price = "what it costs is unknown" if cost is None else f"the first was priced at about {money(cost)}"
+    return (
+        f"The job {record.job} is over ({IN_WORDS[record.status]}): a new one is sent, trains from the beginning and "
+        f"is paid for anew; {price}."
+    )

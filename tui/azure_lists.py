@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tui.azure_text import HEAD, LINES, money, sign
-from tui.format import NONE, ago, count, one_line, visible
+from tui.azure_text import HEAD, LINES, sign
+from tui.format import NONE, ago, count, money, one_line, visible
 from tui.states import State
 from tui.widgets.picklist import Pick
 from tui.widgets.table import Row

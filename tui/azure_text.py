@@ -123,13 +123,6 @@ def sign(state: State) -> str:
     return f"{state.ascii if ascii_only() else state.symbol} {state.word}"
 
 
-def money(amount: float, currency: str) -> str:
-    """An amount: `1.60 USD`; of less than one, as many digits as tell something: `0.0003 USD`."""
-    if amount >= 1 or amount == 0:
-        return f"{amount:,.2f} {currency}".replace(",", " ")
-    return f"{float(f'{amount:.2g}'):.10f}".rstrip("0").ljust(4, "0") + f" {currency}"
-
-
 # Account
 
 

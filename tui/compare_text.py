@@ -16,12 +16,12 @@ from tui.format import (
     count,
     duration,
     loss,
+    money,
     one_line,
     pad,
     plain,
     short,
     size,
-    usd,
     visible,
 )
 from tui.states import words
@@ -89,7 +89,7 @@ def title_of(name: str) -> str:
 def figure_text(name: str, value: Any, total: int | None = None) -> str:
     """A figure as people read it."""
     if name.endswith("_usd"):
-        return "unknown" if value is None else usd(value)
+        return "unknown" if value is None else money(value)
     if value is None:
         return NONE
     if isinstance(value, str):
@@ -130,6 +130,12 @@ def recipe_lines(found: Comparison, width: int) -> list[str]:
         for item in found.recipe
     ]
     return table(found, rows, width) if rows else []
+
+
+def _unset(found: Comparison) -> str:
+    """What a setting in brackets is."""
+    inherited = any(value.inherited for item in found.recipe for value in item.values)
+    return "not set, so the backend's own" + (", or of the model that init_from names" if inherited else "")
 
 
 def data_lines(found: Comparison) -> list[str]:
@@ -195,7 +201,7 @@ def recipe_paragraphs(found: Comparison, width: int) -> list[Paragraph]:
     head, *rows = recipe_lines(found, width) or ["The recipes are the same."]
     shown = [Paragraph(head, "strong" if rows else ""), *map(Paragraph, rows)]
     if any(not value.set for item in found.recipe for value in item.values):
-        shown.append(Paragraph("(in brackets: not set, so the backend's own)", "muted"))
+        shown.append(Paragraph(f"(in brackets: {_unset(found)})", "muted"))
     return [*shown, Paragraph(""), *map(Paragraph, data_lines(found))]
 
 
@@ -204,7 +210,7 @@ def lines(found: Comparison, width: int) -> list[str]:
     told = [*figure_lines(found, width), ""]
     if found.recipe:
         told += [
-            "settings that differ (in brackets: not set, so the backend's own)",
+            f"settings that differ (in brackets: {_unset(found)})",
             *recipe_lines(found, width),
         ]
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.serving.talk import SIDES, STOPPED, Reply, Talk, Turn
 from tui import markdown
-from tui.format import ascii_only, count, usd, visible
+from tui.format import ascii_only, count, money, visible
 from tui.widgets.textpane import Paragraph
 
 PLACES = ("left", "right")
@@ -78,7 +78,7 @@ def figures(reply: Reply, billed: bool = False) -> str:
     length = "tokens unknown" if reply.tokens is None else f"{count(reply.tokens)} tokens"
     words = [first, speed, length]
     if reply.cost_usd is not None:
-        words.append(usd(reply.cost_usd))
+        words.append(money(reply.cost_usd))
     elif billed:
         words.append("cost unknown")
     end = {"turn end": "", "length": " (cut)"}.get(reply.ended, f" ({visible(reply.ended)})")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tui.deployment_watch import Period, Watched
-from tui.format import NONE, ago, clock, count, duration, one_line, short, size, usd, visible
+from tui.format import NONE, ago, clock, count, duration, money, one_line, short, size, visible
 from tui.states import state_of, words
 from tui.widgets.table import Column, Row
 from tui.widgets.textpane import Paragraph
@@ -201,7 +201,7 @@ def _figures(item: Watched, period: Period) -> list[Paragraph]:
         _line("tokens", f"{short(summary.prompt_tokens)} read, {short(summary.completion_tokens)} written"),
     ]
     if summary.cost_usd is not None:
-        told.append(_line("cost", usd(summary.cost_usd)))
+        told.append(_line("cost", money(summary.cost_usd)))
     if summary.flagged:
         told.append(
             _line("unlike", f"{_many(summary.flagged, 'prompt')} unlike the training data: {_counts(summary.flags)}",
@@ -238,6 +238,7 @@ def _settings(item: Watched) -> list[Paragraph]:
         safety += f": {model} at {where}"
     texts = "kept" if settings.keep_texts else "not kept"
     days = _many(settings.retention_days, "day")
+    at_once = "" if limits.burst == limits.per_minute else f" (at once {count(limits.burst)})"
     told = [_line("safety", safety)]
     told += [
         _line("check" if not number else "", visible(sentence), "warning" if _warns(sentence) else "")
@@ -247,7 +248,7 @@ def _settings(item: Watched) -> list[Paragraph]:
         _line("log", f"{size(item.bytes)}, goes back {days}; texts are {texts}"),
         _line(
             "limits",
-            f"{_many(limits.per_minute, 'request')} a minute, {count(limits.queue)} waiting, replies up to "
+            f"{_many(limits.per_minute, 'request')} a minute{at_once}, {count(limits.queue)} waiting, replies up to "
             f"{count(limits.max_tokens)} tokens",
             "muted",
         ),

@@ -13,6 +13,7 @@ from core.errors import FinetuiError
 from core.pipes import PipeClient
 from core.runs import manifest, supervisor
 from core.runs.directory import RunDirectory
+from core.runs.rows import RunRow
 from tui.format import size
 
 KINDS = {
@@ -59,11 +60,7 @@ def find(ref: str, checkpoint: int | None = None) -> Exportable:
     row = supervisor.get(ref)
     directory = RunDirectory(row.directory)
     if row.backend == "azure":
-        raise ChoiceError(
-            f"The model of {row.name} is in Azure: it can't be evaluated or exported here.",
-            "",
-            f"`finetui azure deploy {row.id}`, then judge it with `finetui judge azure:NAME`.",
-        )
+        raise _in_azure(row)
     steps = {item.step: item.path for item in directory.checkpoints()}
     if checkpoint is not None and checkpoint not in steps:
         kept = ", ".join(map(str, steps)) or "none"
@@ -78,18 +75,26 @@ def find(ref: str, checkpoint: int | None = None) -> Exportable:
         step = checkpoint if checkpoint is not None else max(steps)
         title, folder = f"{row.name} @{step}", steps[step]
     else:
-        raise ChoiceError(
-            f"{row.name} has no model yet.",
-            f"It is {row.state}, and no checkpoint has been written.",
-            f"`finetui watch {row.id}` shows how far it is."
-            if row.active
-            else f"`finetui resume {row.id}` goes on with it.",
-        )
+        raise ChoiceError(f"{row.name} has no model yet.", *row.without_model)
     if damage := manifest.damage(folder):
         raise ChoiceError(
             f"{title} is damaged.", damage, "Export another checkpoint (--checkpoint STEP), or train anew."
         )
     return Exportable(row.id, title, row.directory, folder)
+
+
+def _in_azure(row: RunRow) -> ChoiceError:
+    """A model that never was on this machine; behind an endpoint it can be held against another."""
+    from core.serving.in_azure import served_by
+
+    serving = served_by(row)
+    first = "" if serving else f"`finetui azure deploy {row.id}` puts it behind an endpoint NAME; then "
+    return ChoiceError(
+        f"The model of {row.name} is in Azure: it can't be evaluated or exported here.",
+        f"The endpoint {serving} serves it there." if serving else "",
+        f"{first}`finetui judge azure:{serving or 'NAME'} OTHER --data FILE` holds it against OTHER, another run or "
+        "endpoint, on the rows of FILE.",
+    )
 
 
 def new_folder(text: str) -> Path:

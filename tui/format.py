@@ -161,11 +161,11 @@ def duration(seconds: float) -> str:
     return f"{days} d {rest // 3600} h" if rest >= 3600 else f"{days} d"
 
 
-def usd(amount: float) -> str:
-    """An amount of money; a small one keeps its digits."""
-    if amount >= 0.1 or not amount:
-        return f"${amount:,.2f}"
-    return f"${amount:.6f}".rstrip("0").rstrip(".")
+def money(amount: float, currency: str = "USD") -> str:
+    """An amount: `1.60 USD`; of less than one, the two digits that tell something: `0.012 USD`, `0.0003 USD`."""
+    if amount >= 0.995 or amount == 0:
+        return f"{amount:,.2f} {currency}".replace(",", " ")
+    return f"{float(f'{amount:.2g}'):.10f}".rstrip("0").ljust(4, "0") + f" {currency}"
 
 
 def ago(then: float, now: float) -> str:

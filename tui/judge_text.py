@@ -9,7 +9,7 @@ from typing import Any
 from core.serving.endpoint import is_endpoint, parse
 from core.serving.talk import SIDES
 from tui.evaluation_text import SHARES, confusion
-from tui.format import NONE, ago, count, duration, one_line, usd, visible
+from tui.format import NONE, ago, count, duration, money, one_line, visible
 from tui.widgets.textpane import Paragraph
 
 KINDS = {
@@ -52,13 +52,16 @@ def figures(judgement: dict[str, Any]) -> list[str]:
         lines.append(f"{'cost':<16}{_cost(a):>11}{_cost(b):>11}")
     if a["cut"] or b["cut"]:
         lines.append(f"{'cut replies':<16}{count(a['cut']):>11}{count(b['cut']):>11}")
+    for name, title in (("refused", "refused prompts"), ("blocked", "blocked replies")):
+        if a.get(name) or b.get(name):  # earlier versions did not count them
+            lines.append(f"{title:<16}{count(a[name]):>11}{count(b[name]):>11}")
     return lines
 
 
 def _cost(side: dict[str, Any]) -> str:
     if side["cost_usd"] is None:
         return "unknown" if _billed(side) else NONE
-    return usd(side["cost_usd"])
+    return money(side["cost_usd"])
 
 
 def _billed(side: dict[str, Any]) -> bool:
@@ -123,7 +126,20 @@ def reply_paragraphs(judgement: dict[str, Any], show: str) -> list[Paragraph]:
             tail = "" if score is None else f"{100 * score:.0f} %"
             lines.append(Paragraph(visible(item[side], lines=True), head=f"{side:<10}", tail=tail))
         lines.append(Paragraph(""))
+    if show == "all":
+        for item in judgement.get("refused", []):
+            lines += _refused(item)
     return lines[:-1]
+
+
+def _refused(item: dict[str, Any]) -> list[Paragraph]:
+    """A prompt that was refused, by whom and why."""
+    place = one_line(Path(item["where"]).name)
+    why = [
+        Paragraph(visible(item[side]), "warning", head=f"{side:<10}refused: ") for side in SIDES if item[side]
+    ]
+    prompt = Paragraph(visible(item["prompt"], lines=True), "strong", head="prompt    ", tail=place)
+    return [prompt, *why, Paragraph("")]
 
 
 def lines(judgement: dict[str, Any], now: float, width: int) -> list[str]:

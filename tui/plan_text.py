@@ -9,10 +9,12 @@ from rich.style import Style
 from rich.text import Text
 
 from core.backends.base import RecipeProblem
+from core.recipe import Recipe
+from core.source import is_asset
 from core.work import Estimate, RemoteEstimate, TimePlan
 from tui.azure_lists import per_hour, per_million
-from tui.azure_text import from_form, money
-from tui.format import ascii_only, count, duration, short, size, visible
+from tui.azure_text import from_form
+from tui.format import ascii_only, count, duration, money, short, size, visible
 from tui.rowtext import Styles
 from tui.widgets.reading import BLANK, Paragraph
 
@@ -110,19 +112,41 @@ def _cost(sizes: RemoteEstimate, training: dict[str, Any]) -> float:
     return float(training["amount"] * sizes.billed_tokens / training["per"])
 
 
-def spends(sizes: RemoteEstimate, quotes: dict[str, Any]) -> str:
-    """What a run in Azure costs, before it is sent."""
-    training, tokens = quotes["training"], count(sizes.billed_tokens)
-    if training["amount"] is None:
+def spends(recipe: Recipe, sizes: RemoteEstimate | None, quotes: dict[str, Any]) -> str:
+    """What a run in Azure costs and sends, before it is sent.
+
+    Args:
+        recipe: of the run.
+        sizes: its rows and tokens; None where these lie in Azure and nobody has looked at them from here.
+        quotes: prices by their kind.
+    """
+    training = quotes["training"]
+    if sizes is None:
+        price = "What it costs is unknown: its rows lie in Azure and were not counted here."
+        if training["amount"] is not None:
+            price += f" Training costs {per_million(training)}."
+    elif training["amount"] is None:
+        tokens = count(sizes.billed_tokens)
         price = f"What training on {tokens} tokens costs is unknown: {training['why']}."
     else:
         about = "" if sizes.counted == "tokenizer" and not sizes.sampled_rows else "about "
         amount = money(_cost(sizes, training), training["currency"])
-        price = f"Training on {about}{tokens} tokens costs {about}{amount}."
-    return (
-        f"{price} {count(sizes.rows + sizes.validation_rows)} rows are uploaded to the project's storage. The tuned "
-        "model costs next to nothing until it is deployed."
-    )
+        price = f"Training on {about}{count(sizes.billed_tokens)} tokens costs {about}{amount}."
+    return f"{price} {_uploads(recipe, sizes)} The tuned model costs next to nothing until it is deployed."
+
+
+def _uploads(recipe: Recipe, sizes: RemoteEstimate | None) -> str:
+    """Which rows leave this machine; those of a data asset are in Azure already."""
+    trained_there = any(source.asset for source in recipe.data)
+    measured_there = bool(recipe.validation and is_asset(recipe.validation))
+    if trained_there and (measured_there or not recipe.validation):
+        return "Nothing is uploaded: the rows are in Azure."
+    if sizes is None:
+        return "The validation rows are uploaded to the project's storage."
+    sent = (0 if trained_there else sizes.rows) + (0 if measured_there else sizes.validation_rows)
+    there = "the others are in Azure" if trained_there or measured_there else ""
+    words = f"{count(sent)} rows are uploaded to the project's storage"
+    return f"{words}; {there}." if there else f"{words}."
 
 
 def time_lines(times: TimePlan, styles: Styles) -> list[Paragraph]:

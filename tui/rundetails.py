@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tui.format import ago, count, duration, loss, short, size, usd, visible
+from tui.format import ago, count, duration, loss, money, short, size, visible
 from tui.states import words
 from tui.widgets.textpane import Paragraph
 
@@ -46,6 +46,8 @@ def _lineage(found: Lineage) -> list[Paragraph]:
     told += [("to", f"{_link(child)}, started from it") for child in found.children]
     if found.registered:
         told.append(("tuned", f"{visible(found.registered)} in Azure"))
+    if found.deleted:
+        told.append(("tuned", f"{visible(found.deleted)}, deleted in Azure since"))
     told += [("served", _deployment(item)) for item in found.deployments]
     if found.chats:
         told.append(("chats", f"{count(len(found.chats))} kept"))
@@ -119,7 +121,7 @@ def _figures(row: RunRow, found: Lineage | None) -> list[tuple[str, str]]:
     summary = row.summary
     step = f"{count(row.step)} of {count(row.total_steps)}" if row.total_steps else count(row.step)
     if step and summary.epochs:
-        step += f", epoch {summary.epoch:.1f} of {summary.epochs:g}"
+        step += f", epoch {summary.epoch:.1f} of {round(summary.epochs, 2):g}"
     if row.eta_s is not None:
         step += f", {duration(row.eta_s)} left"
     elif summary.worked_s:
@@ -154,7 +156,7 @@ def _job(row: RunRow) -> str:
     if not summary.job:
         return ""
     price = (
-        "its price was unknown" if summary.cost_usd is None else f"{usd(summary.cost_usd)} for the training"
+        "its price was unknown" if summary.cost_usd is None else f"{money(summary.cost_usd)} for the training"
     )
     return f"{visible(summary.job)}, {price} when it was sent"
 

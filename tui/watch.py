@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core import events as e
 from core.runs.summary import ACTIVE, RunSummary, fold
 from tui.envelope import Series
-from tui.format import clock, count, duration, loss, metrics, rate, short, size, usd, visible
+from tui.format import clock, count, duration, loss, metrics, money, rate, short, size, visible
 from tui.raster import nice_step
 from tui.widgets.textpane import Paragraph
 
@@ -189,7 +189,7 @@ def _rare(event: e.Event) -> tuple[str, str] | None:
         case e.Uploaded():
             return f"uploaded {visible(event.name)} ({size(event.bytes)})", ""
         case e.Submitted():
-            cost = "" if event.cost_usd is None else f"; training costs about {usd(event.cost_usd)}"
+            cost = "" if event.cost_usd is None else f"; training costs about {money(event.cost_usd)}"
             return f"submitted as {visible(event.job)}{cost}", ""
         case e.Changed():
             return f"{visible(event.name)} changed from {visible(event.old)} to {visible(event.new)}", ""

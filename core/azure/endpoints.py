@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import paths
-from core.azure import models, tuned
+from core.azure import known, models, tuned
 from core.azure.account import load
 from core.azure.clients import LONGEST_S, Azure, finished, poll_s, text
 from core.azure.data import TAG
@@ -88,7 +88,9 @@ def endpoints(azure: Azure) -> list[Endpoint]:
     """
     used = _used()
     with asking("The list of endpoints"):
-        return [_endpoint(item, used) for item in azure.service.serverless_endpoints.list(*azure.place)]
+        found = [_endpoint(item, used) for item in azure.service.serverless_endpoints.list(*azure.place)]
+    known.note_endpoints(azure.account, {item.name: item.model for item in found if item.billed})
+    return found
 
 
 def find(azure: Azure, name: str) -> Endpoint | None:
@@ -101,9 +103,12 @@ def find(azure: Azure, name: str) -> Endpoint | None:
 
     with asking(f"The endpoint {name}"):
         try:
-            return _endpoint(azure.service.serverless_endpoints.get(*azure.place, name), _used())
+            found = _endpoint(azure.service.serverless_endpoints.get(*azure.place, name), _used())
         except ResourceNotFoundError:
+            known.note_endpoint(azure.account, name, "")
             return None
+    known.note_endpoint(azure.account, name, found.model if found.billed else "")
+    return found
 
 
 def get(azure: Azure, name: str) -> Endpoint:
@@ -289,6 +294,7 @@ def undeploy(azure: Azure, name: str) -> None:
     get(azure, name)
     with asking(f"The deletion of {name}"):
         finished(azure.service.serverless_endpoints.begin_delete(*azure.place, name))
+    known.note_endpoint(azure.account, name, "")
     used = _used()
     if used.pop(name, None) is not None:  # another of the name has not been used yet
         _write_used(used)

@@ -114,6 +114,13 @@ def asking(what: str) -> Iterator[None]:
         raise told(error, what) from error
 
 
+def _unavailable(said: str) -> str:
+    """What helps where a way to sign in is not there, by what azure-identity says of it."""
+    if "ManagedIdentity" in said or "managed identit" in said.lower():
+        return "Only a machine in Azure has one, once it is turned on there;"
+    return NO_CLI if "not found on path" in said else RENEW_CLI
+
+
 def told(error: Exception, what: str) -> AzureError:
     """An exception of Azure's packages as an AzureError."""
     from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
@@ -139,7 +146,7 @@ def told(error: Exception, what: str) -> AzureError:
         return AzureError(
             f"{what}: this way to sign in is not available here.",
             scrubbed(str(error)),
-            (NO_CLI if "not found on path" in str(error) else RENEW_CLI) + OTHER_WAY,
+            _unavailable(str(error)) + OTHER_WAY,
             code="credential_unavailable",
         )
     if unreachable := next((item for item in chain if _is_network(item)), None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from core.azure.clients import Azure, finished
@@ -244,6 +245,20 @@ def details(azure: Azure, name: str) -> dict[str, Any]:
             return azure.get(f"{history_api(azure)}/runs/{name}/details")
         except ResourceNotFoundError:
             return {}
+
+
+def seconds(azure: Azure, name: str) -> float | None:
+    """How long a job that has ended took, from its start; None where the history doesn't say.
+
+    Raises:
+        AzureError: it can't be asked.
+    """
+    told = details(azure, name)
+    try:
+        start, end = (datetime.fromisoformat(str(told[key])) for key in ("startTimeUtc", "endTimeUtc"))
+        return max(0.0, (end - start).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def why_failed(azure: Azure, name: str) -> str:

@@ -9,7 +9,7 @@ import re
 
 from core.azure.clients import Azure, finished, text
 from core.azure.faults import AzureError, asking
-from core.azure.models import partner_of, split
+from core.azure.models import get, partner_of, split
 
 SUBSCRIBED = "subscribed"
 
@@ -48,17 +48,36 @@ def refuse_unsubscribed(azure: Azure, model: str) -> None:
         )
 
 
+def refuse_useless(azure: Azure, model: str) -> None:
+    """Refuse to take an offer that the project could do nothing with.
+
+    Raises:
+        AzureError: the model is no partner's, or can't be tuned in the project's region (those that can are named); or
+            the registry can't be asked.
+    """
+    _, called = split(model)
+    if not partner_of(model):
+        raise AzureError(f"{called} needs no offer of the Marketplace.", "It is Microsoft's own.", "")
+    against = get(azure, model).why_not(azure.account.region)
+    if against:
+        raise AzureError(
+            against,
+            f"The offer would be taken for the project {azure.account.project}, which stays where it was made.",
+            "Choose a project in one of these regions: `finetui azure login --project NAME`.",
+            code="model_not_here",
+        )
+
+
 def subscribe(azure: Azure, model: str) -> str:
     """Take a partner's offer for the project, and so accept its terms; returns the subscription's name.
 
     Raises:
-        AzureError: the model is no partner's, or Azure refuses.
+        AzureError: as `refuse_useless`, or Azure refuses.
     """
     from azure.ai.ml.entities import MarketplaceSubscription
 
+    refuse_useless(azure, model)
     _, called = split(model)
-    if not partner_of(model):
-        raise AzureError(f"{called} needs no offer of the Marketplace.", "It is Microsoft's own.", "")
     name = re.sub(r"[^a-zA-Z0-9-]", "-", called)[:52].strip("-")
     with asking(f"The offer for {called}"):
         wanted = MarketplaceSubscription(name=name, model_id=model)

@@ -15,6 +15,7 @@ from core.catalog import Entry
 
 PREFIX = f"azureml://registries/{REGISTRY}/models/"
 ID = re.compile(r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)")
+NAME = re.compile(r"[\w.-]{1,100}")
 PARTNERS = {"azureml-meta": "Meta", "azureml-mistral": "Mistral AI"}
 """Registries of models that are tuned through the Azure Marketplace only, and whose they are."""
 REGIONS_TAG = "maas-finetuning-deploy-regions"
@@ -82,7 +83,8 @@ class RegistryModel:
 
 
 def registry_id(model: str) -> str:
-    """The unversioned registry id of a recipe's model: a catalogue id, a hub id, or a registry id itself.
+    """The unversioned registry id of a recipe's model: a catalogue id, a hub id, a registry id itself, or the name in
+    the registry of a model that the catalogue has.
 
     Raises:
         AzureError: Azure's registry has no such model that finetui knows of.
@@ -96,14 +98,16 @@ def registry_id(model: str) -> str:
                 f"Models are called {PREFIX}NAME; `finetui azure models` searches them.",
             )
         return named[0]
-    entry = catalog.get(model) or catalog.by_hub_id(model)
+    entry = catalog.get(model) or catalog.by_hub_id(model) or catalog.by_registry_id(PREFIX + model)
     if entry is not None and entry.registry_id:
         return entry.registry_id
     known = ", ".join(item.id for item in catalog.entries() if item.azure and item.azure.tuned_in)
     raise AzureError(
         f"{model} is not in Azure's model registry, as far as finetui knows.",
         "",
-        f"Use {known}, or a registry id ({PREFIX}NAME); `finetui azure models` searches them.",
+        f"Use {known}; or, if `finetui azure models` lists it by this name, its id {PREFIX}{model}."
+        if NAME.fullmatch(model)
+        else f"Use {known}, or a registry id ({PREFIX}NAME); `finetui azure models` searches them.",
     )
 
 

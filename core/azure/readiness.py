@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from core.azure import ai_services, choices, data, endpoints, models
+from core.azure import ai_services, choices, data, endpoints, known, models
 from core.azure.clients import Azure, text
 from core.azure.faults import SIGN_IN_NEEDED, AzureError, asking
 from core.azure.marketplace import SUBSCRIBED, status
@@ -216,7 +216,8 @@ class _Checks:
         if not self.project_there:
             return _waiting("quota", title, meaning)
         count = len(endpoints.endpoints(self.azure))
-        words = f"Azure tells no quota for serverless tuning. This project has {count} endpoints."
+        many = f"{count} endpoint{'' if count == 1 else 's'}"
+        words = f"Azure tells no quota for serverless tuning. This project has {many}."
         return Line("quota", title, "unknown", words, meaning)
 
     def services(self) -> Line:
@@ -271,6 +272,7 @@ def checklist(azure: Azure, model: str = "") -> Iterator[Line]:
         AzureError: nobody is signed in, or Azure can't be reached at all.
     """
     azure.signed_in()
+    lines = []
     for key, title, look in _Checks(azure, model).steps():
         try:
             line = look()
@@ -278,4 +280,17 @@ def checklist(azure: Azure, model: str = "") -> Iterator[Line]:
             if error.code in (SIGN_IN_NEEDED, "unreachable"):
                 raise
             line = Line(key, title, "unknown", f"{error.what} {error.cause}", ask=error.next_step)
+        lines.append(line)
         yield line
+    _keep(azure, model, lines)
+
+
+def _keep(azure: Azure, model: str, lines: list[Line]) -> None:
+    """Remember what a model lacks, so that a plan need not say that nobody asked; not where a line is open."""
+    try:
+        name = models.registry_id(model)
+    except AzureError:  # no model, or none that Azure has: its region line says so
+        return
+    if all(line.state != "unknown" or line.key == "quota" for line in lines):
+        lacks = [line.title for line in lines if line.state in ("missing", "waiting")]
+        known.note_checked(azure.account, name, lacks)

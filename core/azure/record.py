@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from core import paths
 from core.azure import account as accounts
 from core.azure.account import Account
 from core.azure.faults import AzureError
@@ -39,7 +40,8 @@ class Record:
         submitted: whether Azure has been told of the job; it may have the job without this, never the reverse.
         studio: address of the job's page.
         status: the last one seen.
-        registered: `name:version` of the tuned model; empty until Azure has it.
+        registered: `name:version` of the tuned model; empty until Azure has it, and once finetui has deleted it.
+        deleted: the same of the one that finetui has deleted, or empty.
     """
 
     run: str
@@ -57,6 +59,7 @@ class Record:
     studio: str = ""
     status: str = ""
     registered: str = ""
+    deleted: str = ""
 
     def again(self) -> Record:
         """The record of the run's next job, with the same rows."""
@@ -116,3 +119,22 @@ def write(directory: Path, record: Record) -> Record:
     """Write it down, whole and synced; returns it."""
     write_private(directory / NAME, json.dumps(asdict(record), indent=2).encode() + b"\n")
     return record
+
+
+def tell_deleted(account: Account, model: str) -> None:
+    """Write down with the runs of this machine, those in the trash too, that their model in Azure is gone.
+
+    Args:
+        account: whose project it was in.
+        model: its `name:version`.
+    """
+    for parent in (paths.runs_dir(), paths.trash_dir()):
+        for path in parent.glob(f"*/{NAME}"):
+            try:
+                found = read(path.parent)
+            except AzureError:  # damaged: it names no model any more
+                continue
+            if found is None or found.registered != model:
+                continue
+            if found.account.workspace.lower() == account.workspace.lower():
+                write(path.parent, replace(found, registered="", deleted=model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import NamedTuple
@@ -33,10 +34,11 @@ BY_NAME = {
 
 
 class Refusal(NamedTuple):
-    """A set key that Azure can't take, and why, as one sentence."""
+    """A set key that Azure can't take, why, as one sentence, and what helps."""
 
     key: str
     sentence: str
+    fix: str = "Leave it out, or train locally."
 
 
 def applies(item: FieldInfo) -> bool:
@@ -60,7 +62,11 @@ def refusals(recipe: Recipe) -> Iterator[Refusal]:
             "task", f"`task` is {task}; Azure's fine-tuning of language models has {' and '.join(TASKS)}."
         )
     if recipe.epochs is not None and not float(recipe.epochs).is_integer():
-        yield Refusal("epochs", f"`epochs` is {recipe.epochs:g}; Azure takes whole epochs.")
+        yield Refusal(
+            "epochs",
+            f"`epochs` is {recipe.epochs:g}; Azure takes whole epochs.",
+            f"Set `epochs` to {math.ceil(recipe.epochs)}, or train locally.",
+        )
 
 
 def hyperparameters(recipe: Recipe) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from core.azure import record
 from core.azure.clients import Azure
 from core.azure.faults import AzureError, asking
 
@@ -115,6 +116,7 @@ def delete(azure: Azure, name: str, version: str, used_by: Iterable[str]) -> Non
         )
     with asking(f"The model {name}:{version}"):
         azure.service.model_versions.delete(*azure.place, name, version)
+    record.tell_deleted(azure.account, f"{name}:{version}")
 
 
 def _model(name: str, found: Any) -> TunedModel:

@@ -15,7 +15,7 @@ from core.azure.metrics import History, Point
 from core.azure.patience import Patience
 from core.azure.record import Record, write
 from core.events import Evaluated, Event, Status, Step, Submitted, Warned, decode
-from core.work import Outcome, Run
+from core.work import Outcome, RemoteOutcome, Run
 
 JOURNAL = "journal.jsonl"
 LARGEST_EXPONENT = 700.0
@@ -38,6 +38,7 @@ class Watch:
         self._history: History | None = None
         self._told = told(run.directory / JOURNAL)
         self._eval_loss: float | None = None
+        self._said = False  # a worker says how the job is even if an earlier one has
 
     @property
     def step(self) -> int:
@@ -94,10 +95,11 @@ class Watch:
             self.patience.wait(poll_s())
 
     def _tell(self, job: Job) -> None:
-        if job.status == self.record.status and job.studio == self.record.studio:
+        known, self._said = self._said, True
+        if known and job.status == self.record.status and job.studio == self.record.studio:
             return
-        if job.status != self.record.status:
-            self.run.emit(Status(text=job.words))
+        if not known or job.status != self.record.status:
+            self.run.emit(Status(text=job.words, training=job.status == "Running"))
         self.keep(status=job.status, studio=job.studio or self.record.studio)
 
     def _end(self, job: Job) -> Outcome:
@@ -122,9 +124,9 @@ class Watch:
                 f"See the job's page: {self.record.studio}",
             )
         self.keep(registered=f"{found.name}:{found.version}")
-        return Outcome(
-            "finished", self.step, model=f"azureml:{found.name}:{found.version}", loss=self._eval_loss
-        )
+        took = self.patience.insist(lambda: jobs.seconds(self.azure, job.name))
+        model = f"azureml:{found.name}:{found.version}"
+        return RemoteOutcome("finished", self.step, model=model, loss=self._eval_loss, job_s=took)
 
     # Metrics
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from core.azure import account as accounts
-from core.azure import assets, data, models, rows
+from core.azure import assets, data, known, models, rows
 from core.azure.account import Account
 from core.azure.clients import Azure
 from core.azure.faults import AzureError
@@ -30,7 +30,7 @@ from core.work import Estimate, Outcome, RemoteEstimate, Run, TimePlan
 
 SHOWN_ROWS = 5
 NOT_ASKED = (
-    "Azure was not asked yet whether the region tunes the model, the role is sufficient and quota is left."
+    "Azure was not asked lately whether the region tunes the model, the role suffices and all else is there."
 )
 
 
@@ -41,8 +41,7 @@ class AzureBackend:
         """Everything that can be known without Azure: settings, model, rows, account. Sends nothing."""
         account = accounts.load()
         problems = [
-            RecipeProblem("error", key, sentence, "Leave it out, or train locally.")
-            for key, sentence in refusals(recipe)
+            RecipeProblem("error", refusal.key, refusal.sentence, refusal.fix) for refusal in refusals(recipe)
         ]
         problems += _model_problems(recipe, account)
         problems += _account_problems(account)
@@ -54,7 +53,7 @@ class AzureBackend:
         sizes = None if unseen else sizes_of(recipe)
         problems += _row_problems(recipe, sizes)
         if not any(item.severity == "error" for item in problems):
-            problems.append(RecipeProblem("warning", "backend", NOT_ASKED, "`finetui azure check` asks."))
+            problems += _found_by_check(recipe, account)
         return Checked(tuple(problems), None, sizes)
 
     def time(self, recipe: Recipe, sizes: Estimate) -> TimePlan:
@@ -80,12 +79,12 @@ class AzureBackend:
         except Stopped:
             return Outcome("stopped", 0)
         except Left:
-            known = life.watch.record
-            cancels = f" `finetui azure cancel {known.job}` cancels it." if known.submitted else ""
+            left = life.watch.record
+            cancels = f" `finetui azure cancel {left.job}` cancels it." if left.submitted else ""
             run.emit(
                 Warned(
                     text="This process was told to end. "
-                    + ("The job goes on in Azure." if known.submitted else "No job was sent yet."),
+                    + ("The job goes on in Azure." if left.submitted else "No job was sent yet."),
                     next_step=f"`finetui resume {run.directory.name}` goes on with it.{cancels}",
                 )
             )
@@ -237,19 +236,33 @@ class _Life:
 
 def _model_problems(recipe: Recipe, account: Account) -> Iterator[RecipeProblem]:
     try:
-        known = models.known_of(recipe.model)
+        listed = models.known_of(recipe.model)
     except AzureError as error:
         yield RecipeProblem("error", "model", error.what, error.next_step)
         return
-    against = known.why_not(account.region)
-    if known.retired:
+    against = listed.why_not(account.region)
+    if listed.retired:
         yield RecipeProblem(
-            "error", "model", against, f"Train it here (`backend: local`), or tune {known.successor}."
+            "error", "model", against, f"Train it here (`backend: local`), or tune {listed.successor}."
         )
-    elif against:  # the registry's own tag may know better than the table
+    elif against and known.checked(account, listed.id) is None:  # the registry may know better than the table
         yield RecipeProblem(
-            "warning", "model", f"By the catalogue: {against}", "`finetui azure models` asks Azure."
+            "warning", "model", f"By the catalogue: {against}", f"`{_ask(recipe)}` asks Azure."
         )
+
+
+def _found_by_check(recipe: Recipe, account: Account) -> Iterator[RecipeProblem]:
+    """What the checklist found lacking for the model lately, or that nobody asked it."""
+    found = known.checked(account, models.registry_id(recipe.model))
+    if found is None:
+        yield RecipeProblem("warning", "backend", NOT_ASKED, f"`{_ask(recipe)}` asks.")
+    elif found.lacks:
+        words = f"On {found.day} Azure lacked what the run needs: {', '.join(found.lacks)}."
+        yield RecipeProblem("warning", "backend", words, f"`{_ask(recipe)}` says more, and asks anew.")
+
+
+def _ask(recipe: Recipe) -> str:
+    return f"finetui azure check --model {recipe.model}"
 
 
 def _account_problems(account: Account) -> Iterator[RecipeProblem]:

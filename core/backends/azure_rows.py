@@ -10,6 +10,7 @@ from core import catalog
 from core.azure import rows
 from core.azure.account import load
 from core.azure.assets import kept
+from core.azure.models import PREFIX
 from core.data.conversation import Conversation
 from core.data.rendering import Renderer
 from core.data.sources import stamp
@@ -68,7 +69,8 @@ def sizes_of(recipe: Recipe) -> RemoteEstimate:
         if file is None:
             continue
         counted = _read(*_key(file), task, folder)
-        kept, apart = split(counted.rows, recipe.validation_fraction or 0.0, seed)
+        fraction = 0.0 if source.asset else recipe.validation_fraction or 0.0  # an asset is not split
+        kept, apart = split(counted.rows, fraction, seed)
         used = len(select(len(kept), source.weight, source.max_rows, seed))
         trained, held_out = trained + used, held_out + len(apart)
         tokens += used * counted.tokens_per_row
@@ -91,7 +93,7 @@ def _folder(recipe: Recipe) -> Path | None:
     """Where the model's tokenizer lies on this machine, if it does."""
     from core.catalog.fetch import ModelError, resolve
 
-    entry = catalog.by_registry_id(recipe.model)
+    entry = catalog.by_registry_id(recipe.model) or catalog.by_registry_id(PREFIX + recipe.model)
     try:
         return resolve(entry.id if entry else recipe.model).folder
     except ModelError:

@@ -51,7 +51,11 @@ class LocalBackend:
             problems.append(_to_fetch(reference))
         elif folder is not None and renderer is not None and not _errors(problems):
             from core.training.estimate import estimate
+            from core.training.fit import misfits, parts_of_files
 
+            problems += [_error(key, error) for key, error in misfits(recipe, parts_of_files(folder, recipe))]
+            if _errors(problems):
+                return Checked(tuple(problems), None)
             problems += _row_problems(recipe, renderer)
             precision = _planned_precision(recipe, chosen[0])
             sizes = on_each(estimate(recipe, chosen[0], precision, folder, renderer), recipe, chosen, folder)
@@ -203,13 +207,20 @@ def data_problems(recipe: Recipe) -> list[RecipeProblem]:
 
         if not is_asset(recipe.validation):
             problems += _file_problems("validation", validation_source(recipe), task)
-    elif not recipe.validation_fraction:
+    if task == "classification" and not problems:
+        from core.training.labels import refused_labels
+
+        refused = refused_labels(recipe)
+        problems += [_error(*refused)] if refused else []
+    if not (recipe.validation or recipe.validation_fraction):
         problems.append(
             RecipeProblem(
                 "warning",
                 "validation",
                 "There are no validation rows: nothing tells learning from memorising.",
-                "Name a `validation` file, or set `validation_fraction` to 0.1.",
+                "Name a `validation` file or data asset."
+                if any(source.asset for source in recipe.data)
+                else "Name a `validation` file, or set `validation_fraction` to 0.1.",
             )
         )
     return problems
@@ -317,6 +328,16 @@ def _memory_problem(
 
 def _size_problems(recipe: Recipe, sizes: Estimate) -> list[RecipeProblem]:
     problems = []
+    if recipe.validation_fraction and not sizes.validation_rows:
+        problems.append(
+            RecipeProblem(
+                "warning",
+                "validation_fraction",
+                "`validation_fraction` holds no row back, since no file has more than one: "
+                "nothing tells learning from memorising.",
+                "Name a `validation` file, or add rows.",
+            )
+        )
     if sizes.disk_bytes > sizes.free_disk_bytes:
         problems.append(
             RecipeProblem(

@@ -13,9 +13,13 @@ def split(rows: int, fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """
     import numpy as np
 
-    kept = round(rows * fraction)
-    if fraction > 0 and rows > 1:
-        kept = min(max(kept, 1), rows - 1)
+    kept = held_out_count(rows, fraction)
     order = np.random.default_rng(seed).permutation(rows)
     validation = sorted(order[:kept].tolist())
     return sorted(order[kept:].tolist()), validation
+
+
+def held_out_count(rows: int, fraction: float) -> int:
+    """How many rows `split` keeps for validation."""
+    kept = round(rows * fraction)
+    return min(max(kept, 1), rows - 1) if fraction > 0 and rows > 1 else kept

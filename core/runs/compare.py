@@ -6,23 +6,19 @@ is imported on use.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from core.runs import lineage, prices, supervisor
 from core.runs.directory import RunDirectory, RunError
+from core.runs.effective import NOT_USED, Effective, Value, text_of
 from core.runs.journal import JournalReader
 from core.runs.lineage import DataFile, Deployment
 from core.runs.rows import RunRow
 from core.runs.tally import Point, Tally
-
-if TYPE_CHECKING:
-    from core.recipe import Recipe
-    from core.settings import FieldInfo
 
 LEAST, MOST = 2, 4
 LETTERS = "ABCD"
@@ -32,7 +28,6 @@ PIECE_BYTES = 1 << 18
 NOT_COMPARED = ("version", "name", "data")
 """Keys of a recipe that say nothing of how it trains, or are compared by content."""
 
-NOT_USED = "not used"
 NO_ROWS = ("none",)
 ALWAYS_TOLD = ("training_usd",)
 """Figures that are told though no run has them: unknown is worth knowing."""
@@ -138,14 +133,6 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Value:
-    """A setting in one recipe: as text, and whether it is set there or is the backend's default."""
-
-    text: str
-    set: bool
-
-
-@dataclass(frozen=True)
 class Difference:
     """A setting that is not the same in all recipes; a value for each run, in their order."""
 
@@ -235,7 +222,7 @@ def comparison(sides: Sequence[Side]) -> Comparison:
 def _differences(sides: Sequence[Side]) -> Iterable[Difference]:
     from core.recipe import fields
 
-    effective = [_Effective(side) for side in sides]
+    effective = [Effective(side.row.directory, side.row.backend) for side in sides]
     known = {field.name for field in fields()}
     for field in fields():
         if field.name not in NOT_COMPARED:
@@ -255,50 +242,6 @@ def _only_backends(values: Sequence[Value]) -> bool:
     """Whether nobody has set it, and only a backend that has no such setting makes the difference."""
     used = {value.text for value in values if value.text != NOT_USED}
     return len(used) == 1 and not any(value.set for value in values)
-
-
-class _Effective:
-    """What a run's recipe means: its set values, and the backend's defaults for the others."""
-
-    def __init__(self, side: Side) -> None:
-        from core.recipe import RecipeError, load
-
-        self.values = side.recipe
-        self.backend = side.row.backend
-        self.recipe: Recipe | None = None
-        with contextlib.suppress(RecipeError):  # of another version: its set values can still be told
-            self.recipe = load(side.row.directory / "recipe.yaml")
-
-    def value(self, field: FieldInfo) -> Value:
-        set_value = self.values.get(field.name)
-        if set_value is not None:
-            return Value(text_of(set_value), True)
-        if field.name == "backend":
-            return Value(self.backend, False)
-        return Value(self._default(field), False)
-
-    def _default(self, field: FieldInfo) -> str:
-        from core.settings import USED
-
-        if self.backend != "local" and field.azure != USED:
-            return "Azure's own" if field.azure else NOT_USED
-        found = self.recipe.value(field.name) if self.recipe is not None else None
-        return text_of(found) if found is not None else field.default_text or "none"
-
-
-def text_of(value: Any) -> str:
-    """A setting's value as people write it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list):
-        return ", ".join(text_of(item) for item in value)
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {text_of(item)}" for key, item in value.items())
-    return str(value)
 
 
 def _data_text(data: Any) -> str:

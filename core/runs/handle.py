@@ -92,6 +92,10 @@ class RunHandle:
             self._signal_seen = True
             self._pending.append(Request("stop", {"by": "signal"}))
 
+    def worked_s(self) -> float:
+        """Seconds that workers have worked on it, this one until now and all before it."""
+        return self.summary.worked_until(time.time())
+
     def partial_checkpoint(self, step: int) -> Path:
         """A new, empty, private folder to write the checkpoint after `step` steps into."""
         return self._run.partial_checkpoint(step)

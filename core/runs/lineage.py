@@ -89,6 +89,7 @@ class Lineage:
         parent: the run it was initialised from.
         children: runs initialised from it.
         registered: `name:version` of the model it has in Azure, or empty.
+        deleted: the same of the one that finetui has deleted there, or empty.
         chats: titles of kept chats with it; `core.serving.lineage` knows them.
         notes: what could not be read.
     """
@@ -100,6 +101,7 @@ class Lineage:
     children: tuple[Link, ...]
     deployments: tuple[Deployment, ...]
     registered: str = ""
+    deleted: str = ""
     chats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -123,6 +125,7 @@ def of(run: RunDirectory) -> Lineage:
         children=children_of(run),
         deployments=deployments,
         registered=registered_as(run),
+        deleted=deleted_as(run),
         notes=tuple(notes),
     )
 
@@ -207,6 +210,12 @@ def registered_as(run: RunDirectory) -> str:
     """`name:version` of the model that a run has registered in Azure; empty where it has none."""
     record = _json(run.path / "azure.json")
     return str(record.get("registered") or "") if record else ""
+
+
+def deleted_as(run: RunDirectory) -> str:
+    """`name:version` of the model that a run had in Azure until finetui deleted it; empty where that never was."""
+    record = _json(run.path / "azure.json")
+    return str(record.get("deleted") or "") if record else ""
 
 
 # Runs before and after

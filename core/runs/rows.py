@@ -61,6 +61,16 @@ class RunRow:
         """Whether a worker should be at it."""
         return self.state in ACTIVE
 
+    @property
+    def without_model(self) -> tuple[str, str]:
+        """(why, what the user can do) of a run without model and checkpoint; a failed one says itself what helps."""
+        because = "and no checkpoint has been written."
+        if self.active:
+            return f"It is {self.state}, {because}", f"`finetui watch {self.id}` shows how far it is."
+        if self.state == "failed" and self.next_step:
+            return f"It has failed, {because} {self.message.splitlines()[0]}", self.next_step
+        return f"It is {self.state}, {because}", f"`finetui resume {self.id}` goes on with it."
+
 
 def row_of(stored: StoredRun, locked: bool = False) -> RunRow:
     """The row of a run; looks at its worker if it should have one.

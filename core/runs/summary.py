@@ -90,6 +90,10 @@ class RunSummary:
             return None
         return max(0, self.total_steps - self.step) * median(self.recent_s)
 
+    def worked_until(self, now: float) -> float:
+        """Seconds that workers have worked on it, one that is at it now until `now`."""
+        return self.worked_s + (now - self.session_started if self.session_started else 0.0)
+
     def as_dict(self) -> dict[str, Any]:
         return {"version": VERSION, **asdict(self)}
 
@@ -121,6 +125,8 @@ def _apply(run: RunSummary, event: Event) -> None:
         case Sampled():
             _begin(run)
         case Status():
+            if event.training:
+                _begin(run)
             run.phase = event.text
         case Queued():
             _open(run, event)
@@ -200,6 +206,8 @@ def _close(run: RunSummary, event: Paused | Stopped | Finished | Failed) -> None
     if run.session_started:
         run.worked_s += event.time - run.session_started
         run.session_started = 0.0
+    if isinstance(event, Finished) and event.job_s is not None:
+        run.worked_s = event.job_s  # a watcher may have come late, or been away
     if isinstance(event, Failed):
         run.message, run.cause, run.next_step = event.what, event.cause, event.next_step
         return

@@ -8,8 +8,6 @@ apps can't start two workers for it.
 from __future__ import annotations
 
 import contextlib
-import difflib
-import threading
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -20,9 +18,9 @@ from core import paths
 from core.runs import control, locks, needs, process
 from core.runs.directory import RunDirectory, RunError, checked_name
 from core.runs.endings import without_work
+from core.runs.finding import get, list_runs, notices, opened, rebuild
 from core.runs.journal import Journal
 from core.runs.rows import RunRow, row_of
-from core.runs.store import Store
 from core.runs.summary import ENDED
 from core.runs.survival import survival_risks
 
@@ -37,10 +35,6 @@ __all__ = [
 LOCK_TIMEOUT_S = 20.0
 EXIT_TIMEOUT_S = 20.0
 WAIT_POLL_S = 0.2
-
-_told: list[str] = []
-_to_tell: list[str] = []
-_tell_lock = threading.Lock()
 
 
 def submit(recipe: Recipe, base_dir: Path, name: str | None = None) -> RunRow:
@@ -59,53 +53,6 @@ def submit(recipe: Recipe, base_dir: Path, name: str | None = None) -> RunRow:
     with lock:
         process.spawn(run)
     return _row(run)
-
-
-def list_runs(trash: bool = False) -> list[RunRow]:
-    """All runs, newest first; those in the trash instead with `trash`."""
-    with _store() as store:
-        return [row_of(stored) for stored in store.refresh() if stored.trashed == trash]
-
-
-def get(ref: str, trash: bool = False) -> RunRow:
-    """One run by its id, its unique name, or a beginning of its id that no other has.
-
-    Raises:
-        RunError: none or several fit; names the near ones.
-    """
-    with _store() as store:
-        stored = store.refresh()
-        here = [item for item in stored if item.trashed == trash]
-        for fits in (
-            [item for item in here if item.meta.id == ref],
-            [item for item in here if item.meta.name == ref],
-            [item for item in here if ref and item.meta.id.startswith(ref)],
-        ):
-            if len(fits) == 1:
-                return row_of(fits[0])
-            if fits:
-                raise RunError(
-                    f"{ref!r} fits {len(fits)} runs.",
-                    f"They are {', '.join(item.meta.id for item in fits)}.",
-                    "Use one of these ids.",
-                )
-    if any(ref in (item.meta.id, item.meta.name) for item in stored if item.trashed != trash):
-        if trash:
-            raise RunError(
-                f"{ref!r} is not in the trash.", "It is among the runs already.", "Nothing is to be done."
-            )
-        raise RunError(f"{ref!r} is in the trash.", "", f"`finetui restore {ref}` brings it back.")
-    raise _unknown(ref, [word for item in here for word in (item.meta.id, item.meta.name)], trash)
-
-
-def _unknown(ref: str, words: list[str], trash: bool) -> RunError:
-    near = list(dict.fromkeys(difflib.get_close_matches(ref, words, n=3, cutoff=0.4)))
-    where = "in the trash" if trash else "among the runs"
-    return RunError(
-        f"There is no run {ref!r} {where}.",
-        f"The nearest are {', '.join(near)}." if near else "",
-        f"`finetui runs{' --trash' if trash else ''}` lists them.",
-    )
 
 
 def stop(ref: str) -> RunRow:
@@ -180,7 +127,7 @@ def resume(ref: str) -> RunRow:
             raise RunError(
                 f"{row.name} is finished: there is nothing to resume.",
                 "",
-                f"Train further with a new run: `finetui train {run.recipe_path}`.",
+                _further(row),
             )
         _await_exit(run, row)
         control.clear(run.control_dir)
@@ -193,12 +140,22 @@ def ask(ref: str, verb: str, **arguments: Any) -> None:
     """Ask a working run for a `checkpoint`, a `sample` {prompt} or a `change` {name, value}.
 
     Raises:
-        RunError: nobody works on it.
+        RunError: nobody works on it, or it is a job in Azure, which hears nothing.
     """
     row = get(ref)
+    if row.state == "finished":
+        raise RunError(f"{row.name} is finished: no worker would hear it.", "", _further(row))
     if not row.active:
         raise RunError(
-            f"{row.name} is {row.state}: no worker would hear it.", "", f"`finetui resume {row.id}`."
+            f"{row.name} is {row.state}: no worker would hear it.",
+            "",
+            f"`finetui resume {row.id}` goes on with it.",
+        )
+    if row.backend == "azure":
+        raise RunError(
+            f"{row.name} can't be changed or asked while it trains.",
+            "A job in Azure trains on as it was sent.",
+            f"`finetui stop {row.id}` cancels it; then send another with other settings.",
         )
     control.send(RunDirectory(row.directory).control_dir, verb, **arguments)
 
@@ -207,10 +164,19 @@ def rename(ref: str, name: str) -> RunRow:
     """Give a run another name; its id stays.
 
     Raises:
-        RunError: the name can't be used.
+        RunError: the name can't be used, or is another run's name or id.
     """
     title = checked_name(name)
     with changing(ref) as row:
+        other = next(
+            (item for item in list_runs() if title in (item.id, item.name) and item.id != row.id), None
+        )
+        if other is not None:
+            raise RunError(
+                f"There is another run called {title!r}.",
+                f"Its id is {other.id}; two of one name could only be told apart by their ids.",
+                f"Choose another name, or rename that one first: `finetui rename {other.id} NAME`.",
+            )
         run = RunDirectory(row.directory)
         run.write_meta(replace(run.meta, name=title))
     return _row(run)
@@ -252,12 +218,6 @@ def restore(ref: str) -> RunRow:
     return _row(moved)
 
 
-def rebuild() -> list[RunRow]:
-    """Make the store anew from the run directories and the trash; returns the runs outside the trash."""
-    with _store() as store:
-        return [row_of(stored) for stored in store.rebuild() if not stored.trashed]
-
-
 def log_tail(ref: str, lines: int = 20) -> list[str]:
     """The last lines of a run's worker.log."""
     return RunDirectory(get(ref).directory).log_tail(lines)
@@ -280,27 +240,8 @@ def wait(ref: str, states: Collection[str] = ENDED, timeout_s: float | None = No
     return row
 
 
-def notices() -> list[str]:
-    """What has come up since the last call and should be told, each once, e.g. that the store was rebuilt."""
-    with _tell_lock:
-        fresh = [text for text in dict.fromkeys(_to_tell) if text not in _told]
-        _told.extend(fresh)
-        _to_tell.clear()
-        return fresh
-
-
-@contextlib.contextmanager
-def _store() -> Iterator[Store]:
-    with Store() as store:
-        try:
-            yield store
-        finally:
-            with _tell_lock:
-                _to_tell.extend(store.notices)
-
-
 def _row(run: RunDirectory, locked: bool = False) -> RunRow:
-    with _store() as store:
+    with opened() as store:
         return row_of(store.refresh_one(run), locked)
 
 
@@ -332,8 +273,16 @@ def locked(run: RunDirectory) -> locks.Lock:
 
 
 def _over(row: RunRow) -> RunError:
-    return RunError(f"{row.name} is over: it is {row.state}.", "", f"`finetui resume {row.id}` goes on with it."
-                    if row.state != "finished" else f"`finetui chat {row.id}` talks to its model.")  # fmt: skip
+    step = f"`finetui chat {row.id}` talks to its model."
+    if row.state != "finished":
+        step = f"`finetui resume {row.id}` goes on with it."
+    elif row.backend == "azure":
+        step = f"`finetui azure deploy {row.id}` puts its model behind an endpoint, charged by the hour."
+    return RunError(f"{row.name} is over: it is {row.state}.", "", step)
+
+
+def _further(row: RunRow) -> str:
+    return f"Train further with a new run: `finetui train {row.directory / 'recipe.yaml'}`."
 
 
 def _cancel_remote(run: RunDirectory, row: RunRow) -> None:

@@ -28,6 +28,7 @@ from core.runs.handle import RunHandle
 from core.runs.journal import Journal, JournalReader
 from core.runs.process import Heartbeat, Identity, Worker, journal_bytes, write_worker
 from core.runs.summary import RunSummary, fold
+from core.work import RemoteOutcome
 
 if TYPE_CHECKING:
     from core.backends.base import Backend
@@ -233,12 +234,14 @@ def _last_event(outcome: Outcome, duration_s: float) -> Event:
         case "stopped":
             return Stopped(step=outcome.step, model=outcome.model, checkpoint=outcome.checkpoint)
         case "finished":
+            job_s = outcome.job_s if isinstance(outcome, RemoteOutcome) else None
             return Finished(
                 step=outcome.step,
                 model=outcome.model,
                 loss=outcome.loss,
                 base_loss=outcome.base_loss,
-                duration_s=duration_s,
+                duration_s=duration_s if job_s is None else job_s,
+                job_s=job_s,
             )
 
 

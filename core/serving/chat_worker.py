@@ -18,6 +18,7 @@ from core import pipes
 from core.errors import FinetuiError
 from core.serving import endpoint
 from core.serving.endpoint import Connection, Endpoint
+from core.serving.in_azure import priced
 from core.serving.local_models import LocalSide, Models
 from core.serving.reply import Made, Sampling, Stops
 
@@ -60,7 +61,7 @@ class Chat:
             found = endpoint.parse(sides[name]["endpoint"])
             if found.kind == "azure":
                 yield from self._sign_in(request)
-            remote[name] = found, endpoint.connect(found, self.azure.azure if self.azure else None)
+            remote[name] = priced(found), endpoint.connect(found, self.azure.azure if self.azure else None)
         if local:
             for phase in self.models.load(list(local.values())):
                 yield {"phase": phase}

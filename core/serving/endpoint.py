@@ -26,6 +26,7 @@ from core.errors import FinetuiError
 
 if TYPE_CHECKING:
     from core.azure.clients import Azure
+    from core.serving.deployments import Deployment
 
 Kind = Literal["deployment", "azure", "address"]
 
@@ -109,6 +110,7 @@ class Connection:
         model: what requests name.
         key: sent as a bearer token, or empty.
         socket: the Unix socket to use in place of the network.
+        deployment: whose socket it is.
         renewed: asks for the key anew, where whoever gave it may have changed it since.
     """
 
@@ -118,6 +120,7 @@ class Connection:
     key: str
     socket: Path | None = None
     renewed: Callable[[], str] | None = None
+    deployment: str = ""
 
     def __repr__(self) -> str:
         return f"Connection({self.title!r})"  # a key must not get into a log by chance
@@ -259,11 +262,7 @@ def _to_deployment(endpoint: Endpoint) -> Connection:
 
     found = deployments.find(endpoint.name)
     if not found.running:
-        raise EndpointError(
-            f"The deployment {found.name} is {found.state}.",
-            found.reason,
-            f"`finetui deployments start {found.name}` starts it.",
-        )
+        raise _not_running(found)
     models = [item.name for item in found.models if item.chat]
     model = endpoint.model or (models[0] if models else "")
     if model not in models:
@@ -272,4 +271,25 @@ def _to_deployment(endpoint: Endpoint) -> Connection:
             f"It has {', '.join(models) or 'none'}.",
             "Name one of these.",
         )
-    return Connection(endpoint.title, "http://finetui/v1", model, LOCAL_KEY, found.socket)
+    return Connection(
+        endpoint.title, "http://finetui/v1", model, LOCAL_KEY, found.socket, deployment=found.name
+    )
+
+
+def gone(deployment: str) -> EndpointError | None:
+    """What has become of a deployment that was talked to and can't be reached any more; None where it still runs."""
+    from core.serving import deployments
+
+    try:
+        found = deployments.find(deployment)
+    except deployments.DeploymentError as error:
+        return EndpointError(f"The deployment {deployment} was removed.", "", error.next_step)
+    return None if found.running else _not_running(found)
+
+
+def _not_running(found: Deployment) -> EndpointError:
+    return EndpointError(
+        f"The deployment {found.name} is {found.state}.",
+        found.reason,
+        f"`finetui deployments start {found.name}` starts it.",
+    )

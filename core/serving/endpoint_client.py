@@ -12,8 +12,8 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from core.serving.endpoint import Connection, EndpointError
-from core.serving.reply import Made, Sampling
+from core.serving.endpoint import Connection, EndpointError, gone
+from core.serving.reply import Made, Refusal, Sampling
 
 CONNECT_S, READ_S = 10.0, 300.0
 """A server may load a model before it answers: reading waits long."""
@@ -25,7 +25,24 @@ MAX_CHARACTERS = 1 << 20
 MAX_MESSAGE = 500
 ENDINGS = {"stop": "turn end", "length": "length", "content_filter": "blocked"}
 
+OF_THE_PROMPT = (400, 413, 422)
+"""Statuses that refuse what was asked, not whoever asks."""
+
+FILTERED = "content_filter"
+
 Messages = Sequence[dict[str, str]]
+
+
+class PromptRefusedError(EndpointError):
+    """The endpoint can be asked, but doesn't answer this.
+
+    Attributes:
+        refusal: why.
+    """
+
+    def __init__(self, what: str, cause: str, next_step: str, blocked: bool) -> None:
+        super().__init__(what, cause, next_step)
+        self.refusal = Refusal(cause or what, blocked)
 
 
 @dataclass
@@ -71,21 +88,24 @@ def replies(
     sampling: Sampling,
     parallel: int,
     check: Callable[[], None],
-) -> Generator[tuple[int, Made], None, None]:
+) -> Generator[tuple[int, Made | Refusal], None, None]:
     """(number of the question, its reply) as they come, several asked at once. A busy server is asked again.
 
     Raises:
-        EndpointError: as in `reply`.
+        EndpointError: as in `reply`, except that a refused prompt is no error but a `Refusal`.
     """
     loop = asyncio.new_event_loop()
     free = asyncio.Semaphore(parallel)
 
-    async def ask(number: int, messages: Messages) -> tuple[int, Made]:
+    async def ask(number: int, messages: Messages) -> tuple[int, Made | Refusal]:
         async with free:
             making = _Making()
-            async with aclosing(_pieces(connection, messages, sampling, retries=5)) as pieces:
-                async for piece in pieces:
-                    making.add(piece)
+            try:
+                async with aclosing(_pieces(connection, messages, sampling, retries=5)) as pieces:
+                    async for piece in pieces:
+                        making.add(piece)
+            except PromptRefusedError as error:
+                return number, error.refusal
             return number, making.made()
 
     tasks = {loop.create_task(ask(number, messages)) for number, messages in enumerate(questions)}
@@ -203,6 +223,8 @@ async def _pieces(
                 if characters >= MAX_CHARACTERS:
                     return
     except (openai.OpenAIError, httpx.HTTPError, ValueError) as error:
+        if isinstance(error, openai.NotFoundError | openai.APIConnectionError):
+            await _refuse_deleted(connection)
         raise _explained(connection, error) from None  # the cause may hold the key
 
 
@@ -211,6 +233,24 @@ async def _renew(connection: Connection, refused: str) -> None:
     assert connection.renewed is not None
     if connection.key == refused:
         connection.key = await asyncio.to_thread(connection.renewed)
+
+
+async def _refuse_deleted(connection: Connection) -> None:
+    """Raise for an endpoint in Azure that was deleted since its address was asked for."""
+    if connection.renewed is None:
+        return
+    from core.azure.faults import AzureError
+
+    try:
+        await asyncio.to_thread(connection.renewed)
+    except AzureError as error:
+        if error.status == 404:
+            name = connection.title.rpartition(" at ")[2]
+            raise EndpointError(
+                f"The endpoint azure:{name} is gone.",
+                error.what,
+                "`finetui azure endpoints` lists those that there are; `finetui azure deploy` makes one.",
+            ) from None
 
 
 def _request(connection: Connection, messages: Messages, sampling: Sampling) -> dict[str, Any]:
@@ -286,9 +326,18 @@ def _explained(connection: Connection, error: Exception) -> EndpointError:
     if isinstance(error, openai.APITimeoutError):
         return EndpointError(f"{connection.title} does not answer.", "It took too long.", "Try again later.")
     if isinstance(error, openai.APIConnectionError):
+        if connection.deployment and (removed := gone(connection.deployment)) is not None:
+            return removed
         cause = _clean(connection, str(error.__cause__ or error))
         return EndpointError(
             f"{connection.title} can't be reached.", cause, "Check the address, and that the server runs."
+        )
+    if isinstance(error, openai.APIStatusError) and error.status_code in OF_THE_PROMPT:
+        return PromptRefusedError(
+            f"{connection.title} refuses ({error.status_code}).",
+            _clean(connection, _message(error)),
+            "Read its answer; change what it names.",
+            error.code == FILTERED,
         )
     if isinstance(error, openai.APIStatusError):
         return EndpointError(

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.serving.judge_rows import Asked, Question, from_prompts, from_rows
+from core.serving.judge_rows import Asked, JudgeError, Question, from_prompts, from_rows
 from core.serving.judgements import keep
-from core.serving.reply import Made
+from core.serving.reply import Made, Refusal
 from core.serving.talk import SIDES
 from core.training.report_file import read
 from core.training.scoring import Scores, closed_set
@@ -30,8 +30,11 @@ MOST_KEPT = 500
 SHOWN_CHARACTERS = 4000
 """Of a text that is kept."""
 
-Answers = Callable[[Sequence[Question]], Generator[None, None, list[Made | None]]]
-"""Answers to questions, in order, None for those it can't take; yields while it works."""
+Answer = Made | Refusal | None
+"""A reply, a server's refusal of the prompt, or None where the model has no room for a reply."""
+
+Answers = Callable[[Sequence[Question]], Generator[None, None, list[Answer]]]
+"""Answers to questions, in order; yields while it works."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Side:
         self.scores = Scores(classes)
         self._made: list[Made] = []
         self.seconds = 0.0
+        self.refused = 0
 
     def add(self, made: Made, question: Question) -> float | None:
         """Count a reply; returns its token F1 where there is an expected answer."""
@@ -93,6 +97,8 @@ class Side:
             "cost_usd": None if None in costs else sum(filter(None, costs)),
             "seconds": self.seconds,
             "cut": sum(made.ended == "length" for made in self._made),
+            "refused": self.refused,
+            "blocked": sum(made.ended == "blocked" for made in self._made),
         }
 
 
@@ -114,6 +120,8 @@ def judge(
 ) -> Generator[Progress, None, dict[str, Any]]:
     """Ask both sides, and keep what came out; nothing is kept when it fails or is given up.
 
+    A prompt that a server refuses is left out on both sides, and told with its reason.
+
     Args:
         wanted: what is to be judged.
         asked: its `questions`.
@@ -123,16 +131,18 @@ def judge(
         What was kept.
 
     Raises:
+        JudgeError: a side refuses everything, and not for what is said.
         FinetuiError: of models or endpoints, naming what is wrong.
     """
     when, started = time.time(), time.perf_counter()
     classes = closed_set(item.expected for item in asked.questions if item.scored)
     sides = {side: Side(classes) for side in SIDES}
     differ: list[dict[str, Any]] = []
+    refused: list[dict[str, Any]] = []
     counts = {"asked": 0, "same": 0, "A": 0, "B": 0, "equal": 0, "left_out": 0}
     for first in range(0, len(asked.questions), CHUNK):
         chunk = asked.questions[first : first + CHUNK]
-        made: dict[str, list[Made | None]] = {}
+        made: dict[str, list[Answer]] = {}
         for side in SIDES:
             began = time.perf_counter()
             work = answers[side](chunk)
@@ -144,7 +154,12 @@ def judge(
                     break
                 yield Progress(ASKING, first, len(asked.questions))
             sides[side].seconds += time.perf_counter() - began
+            if first == 0:
+                _refuse_silent(wanted.titles[side], made[side])
         for question, *both in zip(chunk, *(made[side] for side in SIDES), strict=True):
+            if any(isinstance(answer, Refusal) for answer in both):
+                refused.append(_refused(question, both, sides))
+                continue
             found = _compared(question, both, sides, counts)
             if found is not None and len(differ) < MOST_KEPT:
                 differ.append(found)
@@ -166,18 +181,40 @@ def judge(
         },
         "confusion": _confusion(sides, classes),
         "replies": differ,
-        "notes": [*asked.notes, *_notes(counts, asked)],
+        "refused": refused[:MOST_KEPT],
+        "notes": [*asked.notes, *_notes(counts, len(refused), asked)],
     }
     keep(result, wanted.run)
     return result
 
 
+def _refuse_silent(title: str, made: Sequence[Answer]) -> None:
+    """Raise where a server refuses all of its first questions: what it dislikes is the way it is asked."""
+    found = [answer for answer in made if isinstance(answer, Refusal)]
+    if made and len(found) == len(made) and not any(answer.blocked for answer in found):
+        raise JudgeError(
+            f"{title} refuses whatever it is asked.",
+            found[0].reason,
+            "Read its answer; change what it names.",
+        )
+
+
+def _refused(question: Question, both: Sequence[Answer], sides: dict[str, Side]) -> dict[str, Any]:
+    """Count a question that a side refuses; returns what is kept of it: each side's reason, empty where it has none."""
+    reasons = {}
+    for side, answer in zip(SIDES, both, strict=True):
+        sides[side].refused += isinstance(answer, Refusal)
+        reasons[side] = answer.reason if isinstance(answer, Refusal) else ""
+    clipped = {"prompt": question.text[:SHOWN_CHARACTERS], "expected": question.expected[:SHOWN_CHARACTERS]}
+    return {"where": question.where, **clipped, **reasons}
+
+
 def _compared(
-    question: Question, both: Sequence[Made | None], sides: dict[str, Side], counts: dict[str, int]
+    question: Question, both: Sequence[Answer], sides: dict[str, Side], counts: dict[str, int]
 ) -> dict[str, Any] | None:
     """Count a question's replies; returns what is kept of them where they differ."""
     a, b = both
-    if a is None or b is None:
+    if not (isinstance(a, Made) and isinstance(b, Made)):
         counts["left_out"] += 1
         return None
     f1 = {"A": sides["A"].add(a, question), "B": sides["B"].add(b, question)}
@@ -199,7 +236,12 @@ def _confusion(sides: dict[str, Side], classes: Sequence[str]) -> dict[str, Any]
     return {"labels": list(classes), **{side: confusion.as_cells() for side, confusion in found.items()}}
 
 
-def _notes(counts: dict[str, int], asked: Asked) -> Iterable[str]:
+def _notes(counts: dict[str, int], refused: int, asked: Asked) -> Iterable[str]:
+    if refused:
+        yield (
+            f"{refused} {'prompt was' if refused == 1 else 'prompts were'} refused, and left out on both sides; "
+            "the reasons are with the replies."
+        )
     if counts["left_out"]:
         yield f"{counts['left_out']} prompts leave a model no room for a reply; they were left out on both sides."
     differing = counts["asked"] - counts["same"]

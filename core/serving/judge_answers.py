@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Sequence
 from itertools import islice
 
 from core.serving.endpoint import Connection, Endpoint
-from core.serving.judge import Answers
+from core.serving.judge import Answer, Answers
 from core.serving.judge_rows import Question
 from core.serving.local_models import LocalSide, Models
-from core.serving.reply import Made, Sampling
+from core.serving.reply import Made, Refusal, Sampling
 
 PARALLEL = 4
 """Requests that an endpoint gets at once."""
@@ -32,15 +32,18 @@ def far(found: Endpoint, connection: Connection, max_tokens: int, check: Callabl
 
     from core.serving.endpoint_client import replies
 
-    def answer(questions: Sequence[Question]) -> Generator[None, None, list[Made | None]]:
+    def answer(questions: Sequence[Question]) -> Generator[None, None, list[Answer]]:
         asked = [
             [{"role": item.role, "content": item.content} for item in question.messages]
             for question in questions
         ]
-        made: list[Made | None] = [None] * len(asked)
+        made: list[Answer] = [None] * len(asked)
         for number, reply in replies(connection, asked, Sampling(max_tokens=max_tokens), PARALLEL, check):
-            cost = found.cost_usd(reply.prompt_tokens, reply.tokens)
-            made[number] = replace(reply, text=reply.text.strip(), cost_usd=cost)
+            if isinstance(reply, Refusal):
+                made[number] = reply
+            else:
+                cost = found.cost_usd(reply.prompt_tokens, reply.tokens)
+                made[number] = replace(reply, text=reply.text.strip(), cost_usd=cost)
             yield
         return made
 
@@ -63,10 +66,10 @@ def near(models: Models, side: LocalSide, max_tokens: int, check: Callable[[], N
     renderer = models.renderer(side)
     budget = Budget(BATCH_TOKENS)
 
-    def answer(questions: Sequence[Question]) -> Generator[None, None, list[Made | None]]:
+    def answer(questions: Sequence[Question]) -> Generator[None, None, list[Answer]]:
         prompts = [Prompt(item.text, item.messages) for item in questions]
         sizes = [len(prompt.encoded(renderer)) for prompt in prompts]
-        made: list[Made | None] = [None] * len(prompts)
+        made: list[Answer] = [None] * len(prompts)
         with models.model(side) as model:
             limit = model.config.get_text_config().max_position_embeddings
             fitting = [number for number, size in enumerate(sizes) if size + max_tokens <= limit]

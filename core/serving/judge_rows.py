@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data.conversation import Conversation, Message
+from core.data.formats import format_of
 from core.errors import FinetuiError
 from core.recipe import Recipe, build, load
 from core.training.held_out import HeldOut, held_out, trained_on
@@ -74,7 +75,7 @@ def from_rows(run: Path | None, data: Path | None, rows: int, seed: int) -> Aske
         seed: of the choice.
 
     Raises:
-        JudgeError: there is neither run nor file, or none of the rows asks anything.
+        JudgeError: there is neither run nor file, the file holds plain texts, or none of the rows asks anything.
         HeldOutError: the run held no rows back, or rows are broken.
         DataError: the file can't be read.
     """
@@ -83,6 +84,12 @@ def from_rows(run: Path | None, data: Path | None, rows: int, seed: int) -> Aske
             "There is nothing to ask these two.",
             "Neither of them is a run's, so there are no validation rows.",
             "Name a file of rows (`--data FILE`) or of prompts (`--prompts FILE`).",
+        )
+    if data is not None and format_of(data).kind == "text":
+        raise JudgeError(
+            f"{data} holds plain texts, no rows.",
+            "A row is a question with its answer, such as a conversation of JSON Lines.",
+            f"To ask its lines as prompts: `--prompts {data}` (p on the page).",
         )
     recipe, files = (
         _of_run(run) if run is not None else (build({"model": "-", "data": str(data)}), Files((), None))

@@ -11,7 +11,7 @@ MOST_PEERS = 4096
 
 
 class Rate:
-    """A token bucket for each peer: `burst` requests at once, refilled at `per_minute`.
+    """A token bucket for each peer: `burst` requests at once, refilled evenly at `per_minute`.
 
     The peers heard of longest ago are forgotten, so that a flood from many addresses takes no memory.
 

@@ -61,6 +61,19 @@ class Made:
         return {**asdict(self), "tokens_per_s": self.tokens_per_s}
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A server would not answer this prompt; others it may.
+
+    Args:
+        reason: in its words.
+        blocked: its content filter refused, not its limits.
+    """
+
+    reason: str
+    blocked: bool
+
+
 class Stops:
     """Cuts a growing text before the first of some stop strings to be complete; what may become one is held back.
 

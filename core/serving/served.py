@@ -13,6 +13,7 @@ from core.data.sandbox import RenderingError
 from core.pipes import PipeClient
 from core.runs import manifest, supervisor
 from core.runs.directory import RunDirectory
+from core.runs.rows import RunRow
 from core.serving import vllm
 from core.serving.placing import DTYPES, expected_precision
 from core.serving.settings import NAME, DeploymentError, ServedModel
@@ -44,7 +45,7 @@ def resolve(refs: Sequence[str]) -> list[Tuned]:
         parted = re.fullmatch(r"(.+)@(\d{1,12})", ref)
         name, step = (parted[1], int(parted[2])) if parted else (ref, None)
         row = supervisor.get(name)
-        folder = _folder(RunDirectory(row.directory), row.name, row.state, step)
+        folder = _folder(RunDirectory(row.directory), row, step)
         source = read(row.directory, folder)
         if source.task == "classification":
             raise DeploymentError(
@@ -61,7 +62,8 @@ def resolve(refs: Sequence[str]) -> list[Tuned]:
     return found
 
 
-def _folder(run: RunDirectory, name: str, state: str, step: int | None) -> Path:
+def _folder(run: RunDirectory, row: RunRow, step: int | None) -> Path:
+    name = row.name
     steps = {item.step: item.path for item in run.checkpoints()}
     if step is not None and step not in steps:
         raise DeploymentError(
@@ -74,11 +76,7 @@ def _folder(run: RunDirectory, name: str, state: str, step: int | None) -> Path:
     elif steps:
         folder = steps[step if step is not None else max(steps)]
     else:
-        raise DeploymentError(
-            f"{name} has no model yet.",
-            f"It is {state}, and no checkpoint has been written.",
-            f"`finetui watch {run.id}` shows how far it is.",
-        )
+        raise DeploymentError(f"{name} has no model yet.", *row.without_model)
     if damage := manifest.damage(folder):
         raise DeploymentError(
             f"The model of {name} is damaged.", damage, "Deploy another checkpoint (--checkpoint)."

@@ -76,7 +76,7 @@ class Limits:
 
     body_bytes: int = 1 << 20
     per_minute: int = 600
-    burst: int = 60
+    burst: int = 600
     queue: int = 16
     connections: int = 128
     max_tokens: int = 4096

@@ -17,9 +17,11 @@ from typing import Any
 from core.errors import FinetuiError
 from core.runs import supervisor
 from core.runs.directory import RunDirectory, RunError
+from core.runs.lineage import deleted_as
 from core.runs.rows import RunRow
 from core.serving import endpoint
 from core.serving.endpoint import Endpoint
+from core.serving.in_azure import served_by
 from core.serving.local_models import LocalSide
 
 BASE = "base"
@@ -53,6 +55,7 @@ class Target:
     which: str = ""
     renderer: Path | None = None
 
+    kind = "run"
     billed = False
 
     @property
@@ -120,6 +123,27 @@ def _of(row: RunRow, which: str) -> Target:
     return Target(row.id, row.name + suffix, folder, adapter, system, base["note"], which)
 
 
+def trained_spec(side: Side) -> str:
+    """How the run's model is written that a side gives: its own, or the one that a deployment serves.
+
+    Empty where no run of this machine has trained it.
+    """
+    if isinstance(side, Target):
+        return side.spec if side.adapter is not None else ""
+    if side.kind != "deployment":
+        return ""
+    from core.serving.settings import DeploymentError, directory_of, read_settings
+
+    try:
+        models = [model for model in read_settings(directory_of(side.name)).models if model.chat]
+    except DeploymentError:  # removed meanwhile: what it served is not known any more
+        return ""
+    found = next((model for model in models if model.name == side.model or not side.model), None)
+    if found is None or found.kind != "tuned":
+        return ""
+    return found.run if found.checkpoint is None else f"{found.run}@{found.checkpoint}"
+
+
 def targets() -> list[Target]:
     """All runs that can be talked to, newest first."""
     return [found for row in supervisor.list_runs() if (found := _if_any(row, "")) is not None]
@@ -162,18 +186,27 @@ def _no_model(row: RunRow) -> TargetError:
             f"It is {row.state}.",
             watch if row.active else f"{resume} goes on with it.",
         )
+    if row.backend == "azure" and (deleted := deleted_as(RunDirectory(row.directory))):
+        return TargetError(
+            f"The model of {row.name} was deleted in Azure.", f"It was {deleted}.", "Train it anew."
+        )
+    if row.backend == "azure" and (serving := served_by(row)):
+        return TargetError(
+            f"The model of {row.name} is in Azure, not on this machine.",
+            f"The endpoint {serving} serves it there.",
+            f"`finetui chat azure:{serving}` talks to it.",
+        )
     if row.backend == "azure":
         return TargetError(
             f"The model of {row.name} is in Azure, not on this machine.",
             "It answers behind an endpoint only, which is charged by the hour.",
             f"`finetui azure deploy {row.id}` makes one; then `finetui chat azure:NAME`.",
         )
+    why, way_on = row.without_model
     return TargetError(
         f"{row.name} has no model yet.",
-        f"It is {row.state}, and no checkpoint has been written.",
-        f"Wait for its first checkpoint ({watch}), then chat."
-        if row.active
-        else f"{resume} goes on with it; its first checkpoint can be talked to.",
+        why,
+        f"Wait for its first checkpoint ({watch}), then chat." if row.active else way_on,
     )
 
 

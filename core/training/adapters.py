@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,6 +164,12 @@ def is_adapter(folder: Path) -> bool:
 
 
 def count_parameters(model: Any) -> tuple[int, int]:
-    """(trainable, all) parameters."""
-    trainable = sum(item.numel() for item in model.parameters() if item.requires_grad)
-    return trainable, sum(item.numel() for item in model.parameters())
+    """(trainable, all) parameters. Those of 4 bits count one by one, not as they lie packed in bytes; a module of which
+    peft trains a copy counts once."""
+    used = [item for name, item in model.named_parameters() if ".original_module." not in name]
+    return sum(_count(item) for item in used if item.requires_grad), sum(map(_count, used))
+
+
+def _count(weights: torch.nn.Parameter) -> int:
+    packed = getattr(weights, "quant_state", None)
+    return weights.numel() if packed is None else math.prod(packed.shape)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from core.events import Changed, Warned
 from core.recipe import Recipe
 from core.training import optimisers
-from core.training.dials import DialError, Dials
+from core.training.dials import DialError, Dials, refuse_past
 from core.training.plan import report_interval
 from core.training.ranks import ALONE, Ranks
 from core.work import Run
@@ -33,7 +32,7 @@ def training_arguments(
         learning_rate=recipe.value("learning_rate"),
         lr_scheduler_type=SCHEDULES.get(recipe.value("schedule"), recipe.value("schedule")),
         lr_scheduler_kwargs=_decay(recipe, steps),
-        warmup_steps=min(math.ceil(recipe.value("warmup") * steps), steps - 1),  # a step at least that learns
+        warmup_steps=min(round(recipe.value("warmup") * steps), steps - 1),  # a step at least that learns
         weight_decay=recipe.value("weight_decay"),
         max_grad_norm=recipe.value("max_grad_norm"),
         optim=optimisers.name(recipe.value("optimizer"), cpu),
@@ -86,6 +85,13 @@ class Conductor(TrainerCallback):
         self.sample_now: list[str] | None = None
         self._factor = 1.0
 
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """A run that goes on from the step that it was to stop after goes on to its plan's end."""
+        if self.dials.is_past(state.global_step):
+            self._turn("stop_after", None, state.global_step)
+
     def on_step_end(
         self,
         args: TrainingArguments,
@@ -103,7 +109,7 @@ class Conductor(TrainerCallback):
         last = state.global_step >= state.max_steps
         control.should_evaluate = state.global_step % self.dials.evaluate_every == 0 or last
         control.should_save |= state.global_step % self.checkpoint_every == 0 or last
-        if self.dials.stop_after is not None and state.global_step >= self.dials.stop_after:
+        if self.dials.is_past(state.global_step):
             self.leaving = self.leaving or "stop"
         if self.leaving and not last:
             control.should_save = True
@@ -145,6 +151,8 @@ class Conductor(TrainerCallback):
         """Set a dial and tell it, or say why not."""
         try:
             turned = self.dials.turned(name, value)
+            if name == "stop_after" and turned.stop_after is not None:
+                refuse_past(turned.stop_after, step - 1)  # this very step is still to come to its end
         except DialError as error:
             self.run.emit(Warned(text=error.what, next_step=error.next_step))
             return

@@ -43,6 +43,10 @@ class Dials:
         """
         return replace(self, **{name: checked(name, value)})
 
+    def is_past(self, step: int) -> bool:
+        """Whether the step after which the run stops is reached."""
+        return self.stop_after is not None and step >= self.stop_after
+
     def save(self, folder: Path) -> None:
         """Write them beside a checkpoint."""
         write_private(folder / FILE, json.dumps(asdict(self)).encode())
@@ -76,3 +80,21 @@ def checked(name: str, value: Any) -> Any:
     if found is None:
         raise DialError(f"`{name}` needs a value.", "", "Give a number.")
     return found
+
+
+def refuse_past(stop_after: int, step: int) -> None:
+    """Refuse a step to stop after that is not ahead.
+
+    Args:
+        stop_after: as it is to be set.
+        step: finished ones.
+
+    Raises:
+        DialError: it is reached already.
+    """
+    if stop_after <= step:
+        raise DialError(
+            f"`stop_after` is {stop_after}, and step {step} is done already.",
+            "",
+            f"Give a step after {step}, or stop the run now.",
+        )

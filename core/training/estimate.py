@@ -15,6 +15,7 @@ from core.data.conversation import Conversation
 from core.data.rendering import Renderer, RenderingError
 from core.data.rows import count_rows, read_rows
 from core.data.sources import select, stamp
+from core.data.split import held_out_count
 from core.data.unpack import unpacked
 from core.recipe import Recipe
 from core.source import Source
@@ -24,7 +25,14 @@ from core.training.memory import FUSED, QUANTIZED_BYTES, Load, Method, Peak, Sha
 from core.training.plan import choose_budget, rows_per_step, steps_of
 from core.training.rows import AnyRow, Example, Labelled, make_rows
 from core.training.tasks import render
-from core.training.trainable import ONE_KERNEL, STATE_BYTES, adapted, largest_trained, trainable_weights
+from core.training.trainable import (
+    ONE_KERNEL,
+    STATE_BYTES,
+    adapted,
+    all_weights,
+    largest_trained,
+    trainable_weights,
+)
 from core.work import Estimate
 
 SAMPLED_ROWS = 5000
@@ -91,9 +99,8 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
     """
     shape = read_shape(folder)
     measured = measure(recipe, renderer)
-    fraction = recipe.validation_fraction or 0.0
-    held_out = round(measured.rows * fraction)
-    rows = measured.rows - held_out - round(measured.dropped * measured.scale)
+    trained_on, held_out = _parted(recipe)
+    rows = trained_on - round(measured.dropped * measured.scale)
     validation = _count(Path(recipe.validation)) if recipe.validation else held_out
     step_rows = rows_per_step(recipe)
     used = recipe.max_steps * step_rows if recipe.max_steps else max(1, round(rows * recipe.value("epochs")))
@@ -116,7 +123,7 @@ def estimate(recipe: Recipe, device: str, precision: str, folder: Path, renderer
         longest_row=max((row.tokens for row in measured.kept), default=0),
         cut_rows=round(measured.cut * measured.scale),
         dropped_rows=round(measured.dropped * measured.scale),
-        parameters=shape.parameters,
+        parameters=all_weights(recipe, shape, computed.labels),
         trainable_parameters=trainable,
         weights_bytes=peak.weights,
         adapter_bytes=peak.adapter,
@@ -188,7 +195,7 @@ def peak_of(recipe: Recipe, shape: Shape, computed: Computed, precision: str, de
         largest=largest_trained(recipe, shape),
         adapted=tuple((inputs, outputs) for _, inputs, outputs in adapted(recipe, shape)),
         rank=recipe.value("rank"),
-        depth=min(recipe.last_layers or shape.layers, shape.layers),
+        depth=recipe.last_layers or shape.layers,
         value_bytes=4 if kind == "full" else VALUE_BYTES[precision],
         computed_bytes=VALUE_BYTES[precision],
         quantized_bytes=QUANTIZED_BYTES.get(recipe.quantization or ""),
@@ -211,6 +218,17 @@ def saved_bytes(recipe: Recipe, shape: Shape, trainable: int) -> tuple[int, int]
     init = recipe.value("init")
     checkpoint, model = {"standard": (1, 1), "pissa": (3, 2), "loftq": (3, 3)}[init]
     return 4 * trainable * checkpoint + state, 4 * trainable * model
+
+
+def _parted(recipe: Recipe) -> tuple[int, int]:
+    """Rows to train on, weights and caps applied, and those that `validation_fraction` splits off."""
+    trained_on = held_out = 0
+    for source in _training_rows(recipe):
+        total = _count(Path(source.path or ""))
+        apart = held_out_count(total, recipe.validation_fraction or 0.0)
+        trained_on += len(select(total - apart, source.weight, source.max_rows, 0))
+        held_out += apart
+    return trained_on, held_out
 
 
 def _training_rows(recipe: Recipe) -> list[Source]:

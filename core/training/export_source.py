@@ -28,6 +28,7 @@ class Source:
 
     Args:
         run: the run's directory.
+        name: what it is called now.
         folder: its model, or one of its checkpoints.
         kind: an adapter of peft, or a full set of weights.
         task: chat, completion, classification, ...
@@ -44,6 +45,7 @@ class Source:
     """
 
     run: Path
+    name: str
     folder: Path
     kind: Literal["adapter", "full"]
     task: str
@@ -87,6 +89,7 @@ def read(run: Path, folder: Path) -> Source:
     rendering = run / "data" / "rendering.json"
     return Source(
         run=run,
+        name=str(_json(run / "run.json").get("name", recipe.title)),
         folder=folder,
         kind="adapter" if "adapter_config.json" in names else "full",
         task=facts.get("task") or recipe.value("task"),

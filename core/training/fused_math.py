@@ -12,7 +12,6 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import linear
 
 
 class LoraParts(NamedTuple):
@@ -97,12 +96,14 @@ def project(x: torch.Tensor, projection: Projection) -> tuple[list[torch.Tensor]
     """The outputs of a projection, each of shape (tokens, size), and `x A'` of all layers, (tokens, sum of ranks)."""
     low = x @ projection.stacked_a(x).T
     lows = low.split(projection.ranks, dim=1)
-    outputs = []
-    for number, layer, weight, rows in projection.weighted_outputs():
-        output = linear(x, weight[rows], None if layer.bias is None else layer.bias[rows])
+    # before a weight that is made for the product: it would leave a hole between the tensors that stay
+    outputs = [x.new_empty(len(x), size) for sizes in projection.cuts for size in sizes]
+    for output, (number, layer, weight, rows) in zip(outputs, projection.weighted_outputs(), strict=True):
+        torch.mm(x, weight[rows].T, out=output)
+        if layer.bias is not None:
+            output.add_(layer.bias[rows])
         if layer.b is not None:
             output.addmm_(lows[number], layer.b[rows].T, alpha=layer.scaling)
-        outputs.append(output)
     return outputs, low
 
 

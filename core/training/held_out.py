@@ -18,11 +18,11 @@ from core.data.problems import Problem
 from core.data.rows import read_rows
 from core.data.sources import freeze
 from core.data.split import split
-from core.data.tasks import wrong_task
+from core.data.tasks import WANTS, wrong_task
 from core.data.unpack import unpacked
 from core.errors import FinetuiError
 from core.recipe import Recipe
-from core.training.inputs import SHOWN_PROBLEMS, Files, FrozenFile
+from core.training.inputs import SHOWN_PROBLEMS, Files, FrozenFile, listing
 
 Item = TypeVar("Item")
 Kind = Literal["validation", "split", "file"]
@@ -105,7 +105,9 @@ def held_out(recipe: Recipe, files: Files, other: Path | None, limit: int, seed:
     if not available:
         raise HeldOutError(
             "This run held no rows back to measure on.",
-            "Its recipe has neither `validation` nor `validation_fraction`.",
+            f"`validation_fraction` {recipe.validation_fraction:g} held none back: no file has more than one row."
+            if recipe.validation_fraction
+            else "Its recipe has neither `validation` nor `validation_fraction`.",
             "Name a file of rows that it was not trained on: `--data FILE`.",
         )
     return HeldOut(kind, task, _chosen(parts, available, limit, seed), available)
@@ -148,19 +150,22 @@ def _count(file: FrozenFile, task: str) -> int:
     Raises:
         HeldOutError: it is not, naming the first broken rows by line; or it has none.
     """
-    good = bad = 0
+    good = bad = strange = 0
     shown: list[str] = []
     for item in _read(file, task):
         if isinstance(item, Conversation):
             good += 1
         else:
             bad += 1
+            strange += item.code == "wrong-task"
             shown += [str(item)] if bad <= SHOWN_PROBLEMS else []
     if bad:
         raise HeldOutError(
             "\n".join(shown),
             f"{bad} of {bad + good} rows of {file.title} can't be measured on.",
-            f"Fix or remove them. `finetui data check {file.title}` lists every one.",
+            f"Name a file of {WANTS[task]}, as those that the run was trained on."
+            if strange
+            else listing(file),
         )
     if not good:
         raise HeldOutError(

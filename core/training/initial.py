@@ -141,11 +141,16 @@ def read(folder: Path, name: str) -> Initial:
     return Initial(folder, name, base, method, labels, settings)
 
 
+def _chosen(saved: list[str] | None) -> list[str] | None:
+    """The modules that a recipe named: peft adds both names of a classifier's head by itself."""
+    return [name for name in saved or () if name not in ("classifier", "score")] or None
+
+
 def _settings(method: str, config: dict[str, Any]) -> dict[str, Any]:
     """An adapter's own configuration, as fields of a recipe."""
     shared = {
         "target_modules": sorted(config["target_modules"]),
-        "modules_to_save": config.get("modules_to_save"),
+        "modules_to_save": _chosen(config.get("modules_to_save")),
     }
     if method == "ia3":
         return shared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from core.data.rendering import Renderer, RenderingError
 from core.data.rows import read_rows
 from core.data.sources import fetch_hub_file, freeze, select
 from core.data.split import split
-from core.data.tasks import wrong_task
+from core.data.tasks import WANTS, wrong_task
 from core.data.unpack import unpacked
 from core.errors import FinetuiError
 from core.paths import rows_dir, write_private
@@ -230,30 +231,47 @@ def labels_of(rows: Iterable[Conversation]) -> tuple[str, ...]:
         InputError: they are too few or too many to be learned.
     """
 
+    return in_order(row.label for row in rows if row.label is not None)
+
+
+def in_order(labels: Iterable[str]) -> tuple[str, ...]:
+    """Each label once, numbers in their order and words in the alphabet's.
+
+    Raises:
+        InputError: they are too few or too many to be learned.
+    """
+
     def order(label: str) -> tuple[bool, float, str]:
         number = label.removeprefix("-").isdecimal()
         return (not number, float(label) if number else 0.0, label)
 
-    labels = tuple(sorted({row.label for row in rows if row.label is not None}, key=order))
-    if not 2 <= len(labels) <= MOST_LABELS:
+    found = tuple(sorted(set(labels), key=order))
+    if not 2 <= len(found) <= MOST_LABELS:
         raise InputError(
-            f"The rows have {len(labels)} different labels.",
+            f"All rows have the same label, {found[0]!r}."
+            if len(found) == 1
+            else f"The rows have {len(found)} different labels.",
             "Classification learns from 2 on; so many are rather values than classes."
-            if len(labels) > MOST_LABELS
+            if len(found) > MOST_LABELS
             else "There is nothing to tell apart.",
             "See the labels with `finetui data show`, or choose another task.",
         )
-    return labels
+    return found
 
 
 def _refuse_unknown_labels(rows: list[Conversation], numbers: Mapping[str, int]) -> None:
     unknown = next((row for row in rows if row.label is not None and row.label not in numbers), None)
     if unknown is not None:
-        raise InputError(
-            f"{unknown.where}: no training row has the label {unknown.label!r}.",
-            f"They have {', '.join(list(numbers)[:8])}.",
-            "Correct it, or add training rows with it.",
-        )
+        raise unknown_label(unknown, numbers)
+
+
+def unknown_label(row: Conversation, labels: Iterable[str]) -> InputError:
+    """A row to measure on has a label that can't be learned."""
+    return InputError(
+        f"{row.where}: no training row has the label {row.label!r}.",
+        f"They have {', '.join(islice(labels, 8))}.",
+        "Correct it, or add training rows with it.",
+    )
 
 
 def conversations(file: FrozenFile, task: str) -> list[Conversation]:
@@ -264,6 +282,7 @@ def conversations(file: FrozenFile, task: str) -> list[Conversation]:
     """
     good: list[Conversation] = []
     bad: list[Problem] = []
+    fix = ""
     for item in read_rows(file.copy, file.columns, file.name or "rows.jsonl"):
         named = replace(item, path=file.title)  # the user knows the original, not our copy
         if isinstance(named, Conversation):
@@ -272,6 +291,7 @@ def conversations(file: FrozenFile, task: str) -> list[Conversation]:
                 good.append(named)
             else:
                 bad.append(wrong)
+                fix = fix or wrong.fix or f"Give a file of {WANTS[task]}."
         elif named.severity == "error":
             bad.append(named)
     if bad:
@@ -280,11 +300,18 @@ def conversations(file: FrozenFile, task: str) -> list[Conversation]:
             f"{len(bad)} of {len(bad) + len(good)} rows of {file.title} can't be read."
             if len(bad) > 1
             else f"This row of {file.title} can't be read.",
-            f"Fix or remove them. `finetui data check {file.title}` lists every one.",
+            fix or listing(file),
         )
     if not good:
         raise InputError(f"{file.title} has no rows.", "", "Give a file with one JSON conversation a line.")
     return good
+
+
+def listing(file: FrozenFile) -> str:
+    """What to do about rows that can't be read. Those of another task can, and no check knows the run's."""
+    columns = ",".join(f"{part}={name}" for part, name in (file.columns or {}).items())
+    words = ["finetui", "data", "check", file.title, *(["--columns", columns] if columns else [])]
+    return f"Fix or remove them. `{shlex.join(words)}` lists every one."
 
 
 def first_of_other_task(path: Path, columns: dict[str, str] | None, task: str) -> Problem | None:

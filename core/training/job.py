@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 import warnings
@@ -16,7 +15,6 @@ from transformers.utils import logging as transformers_logging
 
 from core.data.rendering import Renderer
 from core.events import Planned, Starting, Warned
-from core.paths import write_private
 from core.recipe import Recipe
 from core.training import adapters
 from core.training.base_model import BaseModel
@@ -32,6 +30,7 @@ from core.training.objectives import Objective
 from core.training.plan import Plan, choose_budget, steps_of
 from core.training.preference import PreferenceLoss, with_reference
 from core.training.ranks import ALONE, Ranks, doorway
+from core.training.report_file import put_training
 from core.training.report_file import read as read_report
 from core.training.rows import Rows
 from core.training.saving import Keeper
@@ -155,10 +154,9 @@ def _planned(plan: Plan, inputs: Inputs, model: Any) -> Planned:
 
 
 def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
-    started = time.time()
-    earlier = read_report(run.directory / "report.json")  # of a run that goes on; may hold an evaluation
+    report = run.directory / "report.json"
+    base_loss: float | None = read_report(report).get("base_loss")  # of a run that goes on
     checkpoint = run.resume_from
-    base_loss: float | None = None
     try:
         if checkpoint is None:
             run.emit(Starting(phase="measuring the base model", device=run.device))
@@ -191,8 +189,7 @@ def _train(trainer: StepTrainer, recipe: Recipe, run: Run) -> Outcome:
         base_loss=base_loss,
     )
     if trainer.ranks.first:
-        report = {**earlier, **asdict(outcome), "steps": total, "seconds": time.time() - started}
-        write_private(run.directory / "report.json", json.dumps(report, indent=2).encode())
+        put_training(report, {**asdict(outcome), "steps": total, "seconds": run.worked_s()})
     return outcome
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from core.recipe import Recipe
-from core.training.adapters import AdapterError
+from core.training.fit import FitError, parts_of_model, refuse_misfit
 from core.training.fused_lora import FusedLinear
-from core.training.trainable import IA3_INPUTS, IA3_OUTPUTS, layer_of
+from core.training.trainable import IA3_INPUTS, IA3_OUTPUTS, is_module, layer_of
 
 
 def prepare(model: Any, recipe: Recipe) -> Any:
@@ -20,8 +20,9 @@ def prepare(model: Any, recipe: Recipe) -> Any:
         recipe: its settings of the group Method.
 
     Raises:
-        AdapterError: a named module is not in the model, or it has fewer layers than named.
+        FitError: a named module is not in the model, or it has fewer layers than named.
     """
+    refuse_misfit(recipe, parts_of_model(model))
     method = recipe.value("method")
     if method == "full":
         return _free(model, recipe).eval()
@@ -75,7 +76,7 @@ def _lora_targets(model: Any, recipe: Recipe) -> str | list[str]:
         for name, part in model.named_modules()
         if isinstance(part, torch.nn.Linear)
         and layer_of(name) in layers
-        and (wanted == "all-linear" or name.rpartition(".")[2] in wanted)
+        and (wanted == "all-linear" or is_module(name, wanted))
     ]
 
 
@@ -88,11 +89,8 @@ def _ia3(model: Any, recipe: Recipe) -> Any:
     chosen = [
         name
         for name, _ in model.named_modules()
-        if (name in names or name.rpartition(".")[2] in names)
-        and (layers is None or layer_of(name) in layers)
+        if is_module(name, names) and (layers is None or layer_of(name) in layers)
     ]
-    if not chosen:
-        raise _no_such_modules(model, recipe, f"None of its modules is called {', '.join(names)}.")
     return IA3Config(
         target_modules=chosen,
         feedforward_modules=[name for name in chosen if name.rpartition(".")[2] in IA3_INPUTS],
@@ -104,33 +102,14 @@ def _ia3(model: Any, recipe: Recipe) -> Any:
 def _with_adapter(model: Any, config: Any, recipe: Recipe) -> Any:
     from peft import get_peft_model
 
-    _refuse_tied(model, recipe)
     try:
         return get_peft_model(model, config)
     except ValueError as error:
-        raise _no_such_modules(model, recipe, str(error).splitlines()[0]) from error
-
-
-def _refuse_tied(model: Any, recipe: Recipe) -> None:
-    """An adapter on one of two modules that share their weights can't be merged into the other."""
-    wanted = recipe.value("target_modules")
-    named = [*(recipe.modules_to_save or ()), *(wanted if isinstance(wanted, list) else ())]
-    tied = [name for name in named if name.rpartition(".")[2] in ("lm_head", "embed_tokens")]
-    if tied and getattr(model.config.get_text_config(), "tie_word_embeddings", False):
-        raise AdapterError(
-            f"{tied[0]} can't be adapted.",
-            "In this model the head and the embeddings are the same weights.",
-            "Leave it out, or use `method: full`.",
-        )
-
-
-def _no_such_modules(model: Any, recipe: Recipe, cause: str) -> AdapterError:
-    leaves = {name.rpartition(".")[2] for name, part in model.named_modules() if hasattr(part, "weight")}
-    return AdapterError(
-        f"`target_modules` {recipe.value('target_modules')!r} does not fit the model.",
-        cause,
-        f"Use `all-linear`, or names out of: {', '.join(sorted(leaves))}.",
-    )
+        raise FitError(
+            f"`target_modules` {recipe.value('target_modules')!r} does not fit the model.",
+            str(error).splitlines()[0],
+            "Use `all-linear`.",
+        ) from error
 
 
 def _free(model: Any, recipe: Recipe) -> Any:
@@ -139,13 +118,9 @@ def _free(model: Any, recipe: Recipe) -> Any:
     head = {id(item) for item in getattr(model, "score", torch.nn.Identity()).parameters()}
     for name, parameter in model.named_parameters():
         module = name.rpartition(".")[0]
-        named = targets == "all-linear" or any(
-            module == item or module.endswith(f".{item}") for item in targets
-        )
+        named = targets == "all-linear" or is_module(module, targets)
         within = layers is None or layer_of(name) in layers
         parameter.requires_grad_((named and within) or id(parameter) in head)
-    if not any(item.requires_grad for item in model.parameters() if id(item) not in head):
-        raise _no_such_modules(model, recipe, "No weight of the model has one of these names.")
     return model
 
 
@@ -154,10 +129,4 @@ def _last_layers(model: Any, recipe: Recipe) -> list[int] | None:
     if recipe.last_layers is None:
         return None
     count = model.config.get_text_config().num_hidden_layers
-    if recipe.last_layers > count:
-        raise AdapterError(
-            f"`last_layers` is {recipe.last_layers}; the model has {count} layers.",
-            "",
-            f"Use {count} at most, or leave it out.",
-        )
     return list(range(count - recipe.last_layers, count))

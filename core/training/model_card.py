@@ -32,7 +32,7 @@ def card(source: Source, to: str, fidelity: dict[str, Any] | None) -> str:
     """
     parts = [
         f"---\n{yamltext.write(_metadata(source, to))}---",
-        f"# {plain(source.recipe.title)}",
+        f"# {plain(source.name)}",
         _what(source, to),
         "## Use\n\n" + _use(source, to),
         "## Data\n\n" + data(source),
@@ -125,10 +125,11 @@ def _given_away(source: Source) -> Any:
     """The recipe without this machine's folders."""
     recipe = source.recipe
     change: dict[str, Any] = {
+        **({"name": source.name} if recipe.name else {}),
         "data": [
             item.model_copy(update={"path": Path(item.path).name} if item.path else {})
             for item in recipe.data
-        ]
+        ],
     }
     for name in ("model", "validation", "chat_template"):
         value = getattr(recipe, name)

@@ -26,6 +26,7 @@ from core.work import Request
 
 CALLS = (
     "requests",
+    "worked_s",
     "partial_checkpoint",
     "publish_checkpoint",
     "prune_checkpoints",
@@ -149,8 +150,13 @@ class RankRun:
         found: Sequence[Request] = self._call("requests") if self.rank == 0 else ()
         return found
 
-    def partial_checkpoint(self, step: int) -> Path:
+    def worked_s(self) -> float:
         """See `Run`; called on rank 0 alone, as the rest."""
+        seconds: float = self._call("worked_s")
+        return seconds
+
+    def partial_checkpoint(self, step: int) -> Path:
+        """See `Run`."""
         path: Path = self._call("partial_checkpoint", step)
         return path
 

@@ -62,7 +62,7 @@ def evaluate_run(wanted: Wanted) -> Work:
     """
     when, started = time.time(), time.perf_counter()
     report = wanted.run / "report.json"
-    read(report)  # a damaged one is better known before than after the work
+    step = read(report).get("step")  # before the work: a damaged one is better known now
     yield Progress("reading the rows")
     subject = read_subject(wanted.run, wanted.folder)
     seed = subject.recipe.value("seed")
@@ -84,7 +84,7 @@ def evaluate_run(wanted: Wanted) -> Work:
         "when": when,
         "seconds": time.perf_counter() - started,
         "device": sides.device.type,
-        **_about(wanted, subject, held),
+        **_about(wanted, subject, held, step),
         **_results(losses, replies),
         "samples": samples,
         "worst": replies.worst.rows(),
@@ -104,13 +104,14 @@ def _counted(phase: str, work: Generator[int, None, Any], total: int) -> Generat
         yield Progress(phase, done, total)
 
 
-def _about(wanted: Wanted, subject: Subject, held: HeldOut) -> dict[str, Any]:
-    """What was measured on what, and how."""
+def _about(wanted: Wanted, subject: Subject, held: HeldOut, ended: int | None) -> dict[str, Any]:
+    """What was measured on what, and how; `ended` is the step of the run's model."""
     step = subject.folder.name.removeprefix("step-")
     return {
         "task": subject.task,
         "model": subject.folder.relative_to(wanted.run).as_posix(),
         "checkpoint": int(step) if step.isdecimal() else None,
+        "step": int(step) if step.isdecimal() else ended,
         "data": {
             "kind": held.kind,
             "available": held.available,

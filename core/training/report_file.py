@@ -1,4 +1,4 @@
-"""A run's `report.json`: what training wrote of its end, and under `evaluation` what was measured afterwards."""
+"""A run's `report.json`: what training wrote of its end, and under `evaluation` what was measured of that model."""
 
 from __future__ import annotations
 
@@ -33,6 +33,18 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _damaged(path, "It is not a JSON object.")
     return content
+
+
+def put_training(path: Path, ended: dict[str, Any]) -> None:
+    """Write how training ended into a report. An evaluation goes, since it is of the weights that were there before;
+    all else stays.
+
+    Raises:
+        ReportError: the file is damaged.
+        OSError: e.g. the disk is full.
+    """
+    kept = {name: value for name, value in read(path).items() if name != KEY}
+    write_private(path, json.dumps({**kept, **ended}, indent=2).encode())
 
 
 def put_evaluation(path: Path, evaluation: dict[str, Any]) -> None:

@@ -66,11 +66,19 @@ class Keeper:
 
     def _save_whole(self, folder: Path, final: bool, state: dict[str, Any] | None) -> None:
         dtype = AutoConfig.from_pretrained(self._base.folder, trust_remote_code=False).dtype
-        if not final or dtype in (None, torch.float32):
+        if not final:
             self._model.save_pretrained(folder, state_dict=state)
             return
-        rounded = {name: value.to(dtype) for name, value in (state or self._model.state_dict()).items()}
-        self._model.save_pretrained(folder, state_dict=rounded)
+        # rounded or gathered, a head that is the embedding would be a copy of it
+        tied = self._model.all_tied_weights_keys
+        whole = {
+            name: value if dtype is None else value.to(dtype)
+            for name, value in (state or self._model.state_dict()).items()
+            if name not in tied
+        }
+        self._model.save_pretrained(folder, state_dict=whole)
+        if dtype in (None, torch.float32):
+            return
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         config["dtype"] = str(dtype).removeprefix("torch.")
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

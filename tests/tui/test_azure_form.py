@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from core import events as e
-from core.azure.account import Account
+from core.azure.account import Account, save
 from core.azure.record import begin
 from core.azure.record import write as keep
 from core.backends.base import Checked, RecipeProblem
+from core.pipes import PipeError
 from core.recipe import Recipe
+from core.runs import supervisor
 from core.runs.directory import RunDirectory
 from core.work import RemoteEstimate
 from tests.tui.driving import press, screen_text, shown, until
@@ -31,7 +33,7 @@ from tests.tui.made_runs import T0, make_run, running, step, write
 from tests.tui.test_train import form_of, ready, screen_of
 from tui import planning
 from tui.app import FinetuiApp
-from tui.widgets.dialogs import Confirm
+from tui.widgets.dialogs import Confirm, ErrorDialog
 
 __all__ = ["scripted_worker"]
 
@@ -148,6 +150,50 @@ async def test_a_run_in_azure_is_sent_only_after_its_price(
         await press(pilot, "y")
         await until(pilot, lambda: backend.started)
         await until(pilot, lambda: app.current_mode == "monitor")
+
+
+async def test_the_price_is_asked_anew_when_the_account_was_changed_elsewhere(
+    worker: ScriptedWorker, backend: Backend, tmp_path: Path
+) -> None:
+    save(CHOSEN)
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await on_azure(pilot, app, tmp_path)
+        save(replace(CHOSEN, project="between"))  # before the question is asked
+        await press(pilot, "s")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        assert "between" not in screen_text(pilot)
+        other = replace(CHOSEN, project="elsewhere", identity="device_code")
+        save(other)  # while it stands
+        await press(pilot, "y")
+        await shown(pilot, "The account was changed meanwhile, elsewhere:")
+        await shown(pilot, "project elsewhere in eastus2.")
+        await shown(pilot, "the monitor shows a code")
+        assert backend.started == []
+        await press(pilot, "y")
+        await until(pilot, lambda: backend.started)
+
+
+async def test_rows_in_azure_that_nobody_looked_at_can_be_sent(
+    worker: ScriptedWorker, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(client: object, recipe: Recipe) -> Checked:
+        return Checked((), None, None)
+
+    monkeypatch.setattr(planning, "check", check)
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await on_azure(pilot, app, tmp_path, data=["azureml:mine:1"])
+        worker.answers["asset"] = PipeError("There is no data asset azureml:mine:1.", "", "a lists them.")
+        await press(pilot, "s")
+        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await press(pilot, "escape")
+        assert backend.started == []
+        worker.answers["asset"] = {"asset": {}, "rows": 0, "faults": [], "why": "They lie elsewhere."}
+        await press(pilot, "s")
+        await shown(pilot, "Nothing is uploaded")
+        await press(pilot, "y")
+        await until(pilot, lambda: backend.started)
 
 
 @pytest.mark.parametrize(
@@ -270,3 +316,36 @@ async def test_a_failed_job_says_which_keys_help() -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await shown(pilot, "l on Jobs (2, z) shows its log; r sends a new one.")
         assert "r Resume" in screen_text(pilot) and "c Chat" not in screen_text(pilot)
+
+
+async def test_a_new_job_is_paid_for_only_after_a_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = azure_run()
+    keep(run.path, replace(begin(run.id, "sent", CHOSEN), submitted=True, status="Canceled"))
+    write(run, [e.Submitted(time=T0 + 1, job="j", cost_usd=0.0117), e.Stopped(time=T0 + 3, step=0)])
+    resumed: list[str] = []
+    monkeypatch.setattr(supervisor, "resume", lambda ref: resumed.append(ref) or supervisor.get(ref))
+    app = FinetuiApp(mode="monitor", run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shown(pilot, "r Resume")
+        await press(pilot, "r")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await shown(pilot, "(cancelled)")
+        await shown(pilot, "0.012 USD")
+        await press(pilot, "n")
+        await until(pilot, lambda: not isinstance(app.screen, Confirm))
+        assert resumed == []
+        await press(pilot, "r")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await press(pilot, "y")
+        await until(pilot, lambda: resumed == [run.id])
+
+
+async def test_a_job_that_trains_is_shown_as_running() -> None:
+    run = azure_run()
+    write(run, [e.Status(time=T0 + 2, text="training", training=True)])
+    lock = running(run)
+    app = FinetuiApp(mode="monitor", run=run.id)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await shown(pilot, "training")
+        assert "running" in screen_text(pilot) and "starting" not in screen_text(pilot)
+    lock.release()

@@ -244,6 +244,25 @@ async def test_a_model_in_use_is_refused_with_the_endpoint_and_its_keys(worker: 
         assert sorted(worker.last("sweep_delete")["keys"]) == ["endpoint tone-live", "model tone-1a:1"]
 
 
+async def test_what_was_deleted_meanwhile_is_no_part_of_the_question(worker: ScriptedWorker) -> None:
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=SIZE) as pilot:
+        await open_page(pilot, 4)
+        await shown(pilot, "Made by finetui  4   0 marked")
+        await press(pilot, "g space space")
+        await shown(pilot, "2 marked")
+        worker.answers["sweep"]["things"] = [
+            {**thing, "used_by": ""}
+            for thing in worker.answers["sweep"]["things"]
+            if thing["kind"] != "endpoint"
+        ]
+        await press(pilot, "x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await shown(pilot, "Delete the model tone-1a:1 in Azure?")
+        assert "no longer charged" not in screen_text(pilot)
+        assert "1 of those marked can't be deleted any more." in toasts(app)
+
+
 async def test_a_list_that_azure_refuses_is_named_over_those_it_gives(worker: ScriptedWorker) -> None:
     refused = {"what": "The models can't be listed.", "cause": "HTTP 403.", "next_step": ""}
     worker.answers["sweep"]["not_listed"] = [refused]
@@ -279,9 +298,13 @@ async def test_what_stays_is_not_marked_and_what_could_not_be_deleted_is_told(
         await shown(pilot, "3 marked")
         await press(pilot, "y")
         assert app.clipboard.splitlines()[0] == "endpoint tone-live  0.80 USD an hour, used or not"
-        await press(pilot, "x y")
+        await press(pilot, "x")
+        await until(pilot, lambda: isinstance(app.screen, Confirm))
+        await press(pilot, "y")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         await shown(pilot, "x on x on Endpoints first.")
-        await until(pilot, lambda: worker.ops().count("sweep") == 2)
+        await until(
+            pilot, lambda: worker.ops().count("sweep") == 3
+        )  # before the question, and after the deletion
         await press(pilot, "escape a a")
         await shown(pilot, "0 marked")

@@ -132,6 +132,6 @@ def test_a_run_in_azure_tells_its_job_its_price_and_its_model() -> None:
     told = {
         item.head.strip(): item.text for item in details(supervisor.get(run.id), T0 + 100, lineage.of(run))
     }
-    assert told["job"] == "there-1a, $1.50 for the training when it was sent"
+    assert told["job"] == "there-1a, 1.50 USD for the training when it was sent"
     assert told["tuned"] == "tone-1a:1 in Azure"
     assert "job" not in {item.head.strip() for item in details(supervisor.get(make_run("here").id), T0 + 100)}

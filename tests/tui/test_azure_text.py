@@ -8,6 +8,7 @@ import pytest
 
 from core.azure.account import Account
 from core.errors import FinetuiError
+from core.recipe import Recipe, build
 from core.work import RemoteEstimate
 from tests.tui.made_azure import GUID, T0, account, endpoints, jobs, lines, models, quotes, things
 from tui.azure_job_text import job_details, job_rows, log_lines
@@ -34,10 +35,10 @@ from tui.azure_text import (
     form_note,
     from_form,
     from_run,
-    money,
     sign_in_line,
 )
 from tui.bigtext import GLYPHS, big
+from tui.format import money
 from tui.plan_text import remote_lines, spends
 from tui.rowtext import Styles
 
@@ -61,6 +62,9 @@ SIZES = RemoteEstimate(
         (0.0003, "0.0003 USD"),
         (7.5e-5, "0.000075 USD"),
         (0, "0.00 USD"),
+        (0.040011, "0.04 USD"),
+        (0.011748, "0.012 USD"),
+        (0.997, "1.00 USD"),
     ],
 )
 def test_an_amount_keeps_the_digits_that_say_something(amount: float, words: str) -> None:
@@ -196,10 +200,41 @@ def test_the_plan_counts_tokens_and_prices_or_says_unknown() -> None:
     )
     asking = "\n".join(line.text.plain for line in remote_lines(SIZES, None, Styles.plain()))
     assert "asking the public price list" in asking and "USD" not in asking
-    assert spends(SIZES, quotes()).startswith(
+    files = azure_recipe("mine.jsonl")
+    assert spends(files, SIZES, quotes()).startswith(
         "Training on 19 602 tokens costs 0.059 USD. 40 rows are uploaded"
     )
-    assert "is unknown" in spends(SIZES, quotes(training=None))
+    assert "is unknown" in spends(files, SIZES, quotes(training=None))
+
+
+def azure_recipe(data: str, validation: str | None = None) -> Recipe:
+    return build(
+        {"model": "phi-4-mini-instruct", "data": data, "validation": validation, "backend": "azure"}
+        if validation
+        else {"model": "phi-4-mini-instruct", "data": data, "backend": "azure"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "validation", "said"),
+    [
+        ("azureml:mine:1", None, "Nothing is uploaded: the rows are in Azure."),
+        ("azureml:mine:1", "azureml:held:1", "Nothing is uploaded: the rows are in Azure."),
+        ("azureml:mine:1", "held.jsonl", "4 rows are uploaded to the project's storage; the others are in Azure."),
+        ("mine.jsonl", "azureml:held:1", "36 rows are uploaded to the project's storage; the others are in Azure."),
+        ("mine.jsonl", None, "40 rows are uploaded to the project's storage."),
+    ],
+)  # fmt: skip
+def test_what_is_said_to_be_uploaded_is_what_is_uploaded(
+    data: str, validation: str | None, said: str
+) -> None:
+    assert said in spends(azure_recipe(data, validation), SIZES, quotes())
+
+
+def test_rows_that_nobody_counted_cost_an_unknown_sum() -> None:
+    told = spends(azure_recipe("azureml:mine:1"), None, quotes())
+    assert told.startswith("What it costs is unknown: its rows lie in Azure and were not counted here.")
+    assert "3.00 USD for a million tokens" in told and "Nothing is uploaded" in told
 
 
 def test_nothing_from_outside_acts_on_a_terminal() -> None:

@@ -35,7 +35,7 @@ def test_what_is_not_known_of_a_reply_is_said_to_be_unknown() -> None:
     far = Reply("x", None, None, None, 20.0, None, "turn end")
     assert figures(far, billed=True) == "20 ms · speed unknown · tokens unknown · cost unknown"
     priced = Reply("x", 3, 11, 40.0, 20.0, 0.000017, "blocked")
-    assert figures(priced, billed=True) == "20 ms · 40.0 tok/s · 3 tokens · $0.000017 (blocked)"
+    assert figures(priced, billed=True) == "20 ms · 40.0 tok/s · 3 tokens · 0.000017 USD (blocked)"
     assert figures(Reply("x", 3, 11, 40.0, 20.0, None, "length")) == "20 ms · 40.0 tok/s · 3 tokens (cut)"
 
 
@@ -160,6 +160,29 @@ async def test_leaving_the_vote_shows_what_was_hidden_and_that_can_t_be_voted_on
     assert Chats().read(Chats().all()[0].id)[1].path()[0].left == ""
 
 
+async def test_showing_one_side_ends_the_vote_and_says_so(client: FakeClient, made: list[Target]) -> None:
+    async with FinetuiApp(mode="chat").run_test(size=WIDE) as pilot:
+        screen = await ready(pilot)
+        await press(pilot, "v")
+        await ask(pilot, "one")
+        await press(pilot, "b")
+        assert not screen.blind
+        assert any("No vote any more" in notice.message for notice in pilot.app._notifications)
+
+
+async def test_an_empty_chat_says_how_to_type_from_where_the_focus_is(
+    client: FakeClient, made: list[Target]
+) -> None:
+    async with FinetuiApp(mode="chat").run_test(size=WIDE) as pilot:
+        await ready(pilot)
+        await shown(pilot, "Type a message: i or enter.")
+        await press(pilot, "i")
+        await shown(pilot, "Type a message below; enter sends it.")
+        assert "i or enter" not in screen_text(pilot)
+        await press(pilot, "escape")
+        await shown(pilot, "Type a message: i or enter.")
+
+
 # sides
 
 
@@ -177,7 +200,7 @@ async def test_an_address_is_talked_to_beside_a_run_and_its_cost_is_shown(
         assert client.loads[-1]["A"]["adapter"] == str(made[1].adapter)
         client.cost = 0.000345
         await ask(pilot, "hello")
-        await shown(pilot, "$0.000345")
+        await shown(pilot, "0.00034 USD")
         assert screen.titles["B"] == "big at api.example"
         await press(pilot, "tab m")
         await until(pilot, lambda: isinstance(pilot.app.screen, Choose))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from core import recipe as recipes
+from core.pipes import PipeError
 from core.serving.chats import Chats
 from core.serving.rows import RowError, append_row, training_row
 from core.serving.targets import Target
-from tests.tui.chatting import FakeClient, ask, choose, enter_text, ready, say, screen_of
+from tests.tui.chatting import FakeClient, answered, ask, choose, enter_text, ready, say, screen_of
 from tests.tui.driving import press, screen_text, shown, until
+from tests.tui.made_deployments import make_deployment, served
 from tui.app import FinetuiApp
 from tui.screens import chat_replies
 from tui.screens.chat_list import ChatList
@@ -26,6 +30,10 @@ WIDE = (160, 45)
 
 def kept() -> list[str]:
     return [row.title for row in Chats().all()]
+
+
+def told(pilot: Pilot[Any]) -> str:
+    return "\n".join(notice.message for notice in pilot.app._notifications)
 
 
 # kept chats
@@ -246,3 +254,49 @@ async def test_improve_opens_train_with_the_rows_and_the_model(
         assert "smollm2-135m-instruct" in screen_text(pilot)
         train = pilot.app.screen_stack[0]
         assert isinstance(train, TrainScreen)
+
+
+async def test_a_deployment_s_chat_improves_the_run_that_it_serves(
+    client: FakeClient, made: list[Target], tmp_path: Path
+) -> None:
+    make_deployment("lan", models=(served("lan", run="done-one"), served("lan-base", "base", run="done-one")))
+    path = tmp_path / "rows.jsonl"
+    async with FinetuiApp(mode="chat", run="deployment:lan/lan").run_test(size=WIDE) as pilot:
+        await shown(pilot, "A  lan at lan")
+        screen = screen_of(pilot)
+        await ask(pilot, "one")
+        screen.rows_file = path
+        await press(pilot, "w")
+        await choose(pilot, "A")
+        await until(pilot, lambda: "checks the rows, t trains on them" in told(pilot))
+        await press(pilot, "t")
+        await until(pilot, lambda: isinstance(pilot.app.screen_stack[0], TrainScreen))
+        await until(pilot, lambda: "init from" in screen_text(pilot))
+        assert "done-one" in next(line for line in screen_text(pilot).splitlines() if "init from" in line)
+
+
+async def test_keys_that_do_nothing_in_a_deployment_s_chat_say_why(
+    client: FakeClient, made: list[Target], tmp_path: Path
+) -> None:
+    make_deployment("lan", models=(served("lan", "base", run="done-one"),))
+    async with FinetuiApp(mode="chat", run="deployment:lan/lan").run_test(size=WIDE) as pilot:
+        await shown(pilot, "A  lan at lan")
+        screen = screen_of(pilot)
+        await press(pilot, "escape w")
+        await until(pilot, lambda: "Nothing was said yet" in told(pilot))
+        client.fails = PipeError("lan refuses (400).", "The prompt was blocked.", "Read its answer.")
+        client.gate.clear()
+        await say(pilot, "poison")
+        await press(pilot, "escape")
+        client.gate.set()
+        await answered(pilot)
+        screen.talk.path()[0].replies["A"].text = ""
+        await press(pilot, "d w t")
+        for why in ("here is one", "no reply in this turn", "no side here is one"):
+            assert why in told(pilot)
+        screen.rows_file = tmp_path / "rows.jsonl"
+        await ask(pilot, "two")
+        await press(pilot, "w")
+        await choose(pilot, "A")
+        await until(pilot, lambda: "D checks the rows" in told(pilot))
+        assert "t trains on them" not in told(pilot)

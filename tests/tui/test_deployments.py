@@ -89,7 +89,7 @@ async def test_the_page_tells_of_one_deployment() -> None:
             "smollm2-135m  the base",
             "26 in the last day: 2 errors, 2 blocked",
             "p50 210 ms   p95 330 ms",
-            "cost      $0.0002",
+            "cost      0.00022 USD",
             "1 prompt unlike the training data",
             "completion: Hate [/foo] ␛[31m (1), prompt: block",
             "Refuses 4 of 12",

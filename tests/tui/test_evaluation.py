@@ -246,6 +246,7 @@ async def test_it_measures_while_the_page_is_left_and_shows_it_when_done(
         await shown(pilot, "asking base and tuned  10 / 40")
         assert worker.asked == [(done.id, Settings(rows=40))]
         assert "m Measure" not in screen_text(pilot) and "x Stop" in screen_text(pilot)
+        assert "Not evaluated yet" not in screen_text(pilot)
         await press(pilot, "escape")
         await until(pilot, lambda: isinstance(app.screen, MonitorScreen))
         worker.gate.set()

@@ -108,7 +108,7 @@ def test_figures_stand_side_by_side_with_their_difference() -> None:
         ["better", "rows", "7", "2"],
         ["tokens", "420", "—"],
         ["seconds", "12.5", "12.5"],
-        ["cost", "—", "$0.0123"],
+        ["cost", "—", "0.012", "USD"],
         ["cut", "replies", "0", "3"],
     ]
     words = dict(about(MADE, T0 + 7200))
@@ -146,6 +146,7 @@ async def test_it_judges_and_shows_what_came_out(
         await shown(pilot, "Not judged yet: m asks both sides up to 100")
         await press(pilot, "m")
         await shown(pilot, "asking A and B  16 of 40")
+        assert "Not judged yet" not in screen_text(pilot)
         await until(pilot, lambda: "x Stop" in screen_text(pilot))
         await press(pilot, "escape")  # it goes on
         await until(pilot, lambda: app.screen is screen_of(pilot))
@@ -223,6 +224,43 @@ async def test_settings_are_asked_for_and_used(client: FakeClient, judged: Path,
         await press(pilot, "enter")
         await until(pilot, (tmp_path / "out.json").exists)
         assert json.loads((tmp_path / "out.json").read_text()) == MADE
+
+
+async def test_two_endpoints_have_nothing_to_be_asked_until_a_file_is_named(
+    client: FakeClient, made: list[Target], tmp_path: Path
+) -> None:
+    a, b = "https://one.example/v1#a", "https://two.example/v1#b"
+    async with FinetuiApp(mode="chat", run=a, beside=b).run_test(size=(160, 45)) as pilot:
+        await shown(pilot, "B  b at two.example")
+        await until(pilot, lambda: not screen_of(pilot).busy)
+        await press(pilot, "escape d")
+        await shown(pilot, "nothing yet to ask these two")
+        screen = pilot.app.screen
+        assert isinstance(screen, JudgeScreen)
+        assert "validation rows, replies" not in screen_text(pilot) and "m Judge" not in screen_text(pilot)
+        await press(pilot, "m")
+        assert not screen.judgings.working and not client.judged
+        await press(pilot, "p")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+        await type_text(pilot, str(tmp_path / "p.txt"))
+        await press(pilot, "enter")
+        await shown(pilot, "next: 100 prompts of p.txt")
+        await shown(pilot, "m Judge")
+
+
+async def test_refused_prompts_are_listed_with_their_reasons(client: FakeClient, made: list[Target]) -> None:
+    refused = {"where": "/d/p.txt:2", "prompt": "x [/foo]", "expected": "", "A": "", "B": "Blocked\x1b[31m."}
+    both = {**MADE, "refused": [refused], "B": {**MADE["B"], "refused": 1}, "A": {**MADE["A"], "refused": 0}}
+    assert ["refused", "prompts", "0", "1"] in [line.split() for line in figures(both)]
+    told = reply_paragraphs(both, "all")[-2:]
+    assert [(item.head, item.text, item.tail) for item in told] == [
+        ("prompt    ", "x [/foo]", "p.txt:2"),
+        ("B         refused: ", "Blocked␛[31m.", ""),
+    ]
+    keep(both, run_directory())
+    async with FinetuiApp(mode="chat").run_test(size=(160, 45)) as pilot:
+        await open_page(pilot)
+        await shown(pilot, "Replies: 4, all that differ; 1 refused")
 
 
 async def test_a_damaged_report_is_told(client: FakeClient, made: list[Target]) -> None:

@@ -279,6 +279,25 @@ async def test_a_dial_is_turned_by_keys_and_a_wrong_value_is_named(live: RunDire
         assert asked.arguments == {"name": "learning_rate", "value": 1e-4}
 
 
+async def test_a_step_to_stop_after_that_is_done_is_refused_where_it_is_set(live: RunDirectory) -> None:
+    async with FinetuiApp(mode="monitor", run=live.id).run_test(size=(80, 24)) as pilot:
+        await shown(pilot, "25 / 40")
+        for value in ("25", "26"):
+            await press(pilot, "t")
+            await until(pilot, lambda: isinstance(pilot.app.screen, Choose))
+            await press(pilot, "down down enter")
+            await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+            await type_text(pilot, value)
+            await press(pilot, "enter")
+            if value == "25":
+                await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
+                await shown(pilot, "step 25 is done already")
+                await press(pilot, "escape")
+        await until(pilot, lambda: control.pending(live.control_dir) == ["change"])
+        (asked,) = control.Inbox(live.control_dir).take()
+        assert asked.arguments == {"name": "stop_after", "value": 26}
+
+
 async def test_panes_charts_scale_smoothing_and_follow(live: RunDirectory) -> None:
     async with FinetuiApp(mode="monitor", run=live.id).run_test(size=(80, 24)) as pilot:
         await shown(pilot, "25 / 40")

@@ -187,6 +187,13 @@ async def test_rename_keeps_the_id_and_refuses_bad_names() -> None:
         await type_text(pilot, "/x")
         await press(pilot, "enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
+        await press(pilot, "escape e")
+        await until(pilot, lambda: isinstance(pilot.app.screen, Ask))
+        await type_text(pilot, "paused-one")
+        await press(pilot, "enter")
+        await until(pilot, lambda: isinstance(pilot.app.screen, ErrorDialog))
+        await shown(pilot, "another run called 'paused-one'")
+        assert supervisor.get("done-one").name == "better name"
 
 
 async def test_delete_asks_names_what_goes_and_can_be_undone() -> None:

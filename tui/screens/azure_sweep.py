@@ -122,7 +122,15 @@ class AzureSweepScreen(AzurePage):
     async def action_delete(self) -> None:
         from tui.widgets.dialogs import Confirm
 
+        wanted = set(self.picks.marked)
+        await self.load()  # a command may have made or deleted something since it was listed
         marked = [thing for key, thing in self.things.items() if key in self.picks.marked]
+        if self.desk.things is not None and len(marked) < len(wanted):
+            self.finetui.notify(
+                f"{count(len(wanted) - len(marked))} of those marked can't be deleted any more."
+            )
+        if not marked:
+            return
         for thing in marked:
             if user := in_use(thing, self.picks.marked):
                 self.finetui.show_error(_kept(thing, user))

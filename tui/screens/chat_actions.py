@@ -171,6 +171,8 @@ class ChatActions(ChatReplies):
         """With or without B; what it has not answered yet is answered then."""
         self.beside = not self.beside
         if not self.beside:
+            if self.blind:
+                self.notify("No vote any more: a vote needs both sides, and they are shown by name.")
             self.blind = False
             self._reveal()
             self.set_class(False, "-right")

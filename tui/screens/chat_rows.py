@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textual import work
+from textual import events, work
 
 from core.errors import FinetuiError
 from core.serving.chats import Row
@@ -17,9 +17,10 @@ from tui.screens.chat_actions import ChatActions
 
 if TYPE_CHECKING:
     from core.recipe import Recipe
-    from core.serving.targets import Side, Target
+    from core.serving.targets import Side
 
 EDIT, FILE = " edit", " file"
+KEYS = {"d": "judge", "w": "save", "t": "improve"}
 KEPT_OF_BASE = ("model", "model_revision", "chat_template", "quantization")
 """What a run that goes on from another has in common with it."""
 
@@ -30,12 +31,21 @@ class ChatRows(ChatActions):
     Attributes:
         rows_file: where rows are written, None before the first.
         judgings: what is judged.
+        trained: the model of a run that a side gives, as core.serving.targets writes it; empty where none does.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.rows_file: Path | None = None
         self.judgings = Judgings()
+        self.trained = ""
+
+    def take_sides(self, sides: dict[str, Side], row: Row | None = None, talk: Talk | None = None) -> None:
+        from core.serving.targets import trained_spec
+
+        found = (trained_spec(sides[side]) for side in SIDES if side in sides)
+        self.trained = next(filter(None, found), "")
+        super().take_sides(sides, row, talk)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         turn = self.turn
@@ -45,10 +55,30 @@ class ChatRows(ChatActions):
             case "rows":
                 return bool(self.sides)
             case "improve":
-                return self._trained() is not None
+                return bool(self.trained)
             case "judge":
                 return len(self.sides) == len(SIDES)
         return super().check_action(action, parameters)
+
+    def on_key(self, event: events.Key) -> None:
+        """Say why a key of this part does nothing now: its absence from the footer alone is easily missed."""
+        action = KEYS.get(event.key)
+        if action is not None and self.sides and not self.check_action(action, ()):
+            self.notify(self._why_not(action))
+
+    def _why_not(self, action: str) -> str:
+        turn = self.turn
+        if action == "judge":
+            return (
+                "Judging holds two sides against each other, and here is one: `finetui chat A B` opens two."
+            )
+        if action == "improve":
+            return "t goes on from the model of a run on this machine; no side here is one."
+        if turn is None:
+            return "Nothing was said yet: w saves a reply as a training row."
+        if turn.hidden:
+            return "Vote first (h, l or =): w would show which side is which."
+        return "There is no reply in this turn to save: r asks again."
 
     # -- kept chats
 
@@ -129,7 +159,8 @@ class ChatRows(ChatActions):
         except FinetuiError as error:
             self.finetui.show_error(error)
             return
-        self.notify(f"row {rows} written: {self.rows_file}   D checks the rows, t trains on them")
+        train = ", t trains on them" if self.trained else ""
+        self.notify(f"row {rows} written: {self.rows_file}   D checks the rows{train}")
         self.refresh_bindings()
 
     def _ways(self) -> list[tuple[str, str, str]]:
@@ -148,8 +179,7 @@ class ChatRows(ChatActions):
     async def _ask_file(self) -> bool:
         from tui.widgets.rowsfile import ask_rows_file
 
-        trained = self._trained()
-        usual = self.rows_file or Path(f"{trained.run_id if trained else 'chat'}-rows.jsonl")
+        usual = self.rows_file or Path(f"{self.trained.partition('@')[0] or 'chat'}-rows.jsonl")
         path = await ask_rows_file(self.app, usual)
         self.rows_file = path or self.rows_file
         return path is not None
@@ -175,23 +205,14 @@ class ChatRows(ChatActions):
 
     # -- a better model
 
-    def _trained(self) -> Target | None:
-        """The first of the sides that a run has trained."""
-        from core.serving.targets import Target
-
-        found = (self.sides[side] for side in SIDES if side in self.sides)
-        return next((side for side in found if isinstance(side, Target) and side.adapter is not None), None)
-
     @work(group="dialog")
     async def action_improve(self) -> None:
         """Set up a run on the saved rows that goes on from the model that is talked to."""
-        target = self._trained()
-        assert target is not None
         path = await self._saved()
         if path is None:
             return
         try:
-            recipe = await asyncio.to_thread(improving, target, path)
+            recipe = await asyncio.to_thread(improving, self.trained, path)
         except FinetuiError as error:
             self.finetui.show_error(error)
             return
@@ -206,8 +227,12 @@ class ChatRows(ChatActions):
         self.app.push_screen(JudgeScreen(self, self.judgings))
 
 
-def improving(target: Target, rows: Path) -> Recipe:
+def improving(spec: str, rows: Path) -> Recipe:
     """A recipe that goes on from a run's model with other rows.
+
+    Args:
+        spec: the run, or `RUN@STEP`.
+        rows: the file.
 
     Raises:
         RunError: the run is gone.
@@ -217,6 +242,6 @@ def improving(target: Target, rows: Path) -> Recipe:
     from core.runs import supervisor
     from core.runs.directory import RunDirectory
 
-    before = RunDirectory(supervisor.get(target.run_id).directory).recipe()
+    before = RunDirectory(supervisor.get(spec.partition("@")[0]).directory).recipe()
     common = {name: value for name in KEPT_OF_BASE if (value := getattr(before, name)) is not None}
-    return build({**common, "data": [str(rows)], "init_from": target.spec})
+    return build({**common, "data": [str(rows)], "init_from": spec})

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from textual import events, on
 from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
@@ -29,7 +30,8 @@ DRAW_S, SSH_DRAW_S = 0.1, 0.25
 
 CODE_KEYS = "esc, then y copies it and s gives up"
 HELLO = "Type a message: i or enter."
-HELLO_BOTH = f"{HELLO} Both sides get the same words; tab goes to the other side."
+HELLO_IN_FIELD = "Type a message below; enter sends it."
+HELLO_BOTH = " Both sides get the same words; {} to the other side."
 
 
 class ChatView(ModeScreen):
@@ -178,14 +180,28 @@ class ChatView(ModeScreen):
         """Show all from a turn of the path on."""
         for place in PLACES:
             self._show_place(place, start)
-        alone = not self.beside or "B" not in self.sides
-        self.set_class(alone, "-alone")
-        for pane in self.panes.values():
-            pane.empty = HELLO if alone else HELLO_BOTH
+        self.set_class(self._alone, "-alone")
+        self.greet()
         self.show_settings()
         self.show_context()
         self.say("")
         self.refresh_bindings()
+
+    @property
+    def _alone(self) -> bool:
+        return not self.beside or "B" not in self.sides
+
+    @on(events.DescendantFocus, "#message")
+    @on(events.DescendantBlur, "#message")
+    def greet(self) -> None:
+        """Say in empty panes how a message is typed from where the focus is."""
+        inside = self.message.has_focus
+        hello = HELLO_IN_FIELD if inside else HELLO
+        if not self._alone:
+            hello += HELLO_BOTH.format("esc and tab go" if inside else "tab goes")
+        for pane in self.panes.values():
+            pane.empty = hello
+            pane.refresh()
 
     def scroll_to_turn(self) -> None:
         """Bring the turn that keys act on into sight."""

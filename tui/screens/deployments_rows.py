@@ -228,4 +228,4 @@ def _recipe(spec: str, path: Path) -> Recipe:
     from core.serving.targets import target
     from tui.screens.chat_rows import improving
 
-    return improving(target(spec), path)
+    return improving(target(spec).spec, path)

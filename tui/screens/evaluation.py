@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from core.runs.rows import RunRow
 
 NOT_YET = "Not evaluated yet: m measures the model and its base on up to {rows} {which}."
+MEASURING = "Being measured: the figures come here; x gives it up."
 NO_CLASSES = (
     "Which answer was given for which; shown where the expected answers are few: at most 20, of a few words, each of "
     "them expected more than once."
@@ -120,7 +121,8 @@ class EvaluationScreen(MeasuringPage):
         asked = f"next: {rows}, replies up to {count(settings.max_tokens)} tokens"
         self.progress.show(Progress(self.row.state, self.row.name, asked, phase=phase, status=status))
         which = f"rows of {file}" if file else "of its validation rows"
-        self.figures.empty = NOT_YET.format(rows=count(settings.rows), which=which)
+        not_yet = NOT_YET.format(rows=count(settings.rows), which=which)
+        self.figures.empty = MEASURING if self.measuring else not_yet
         self.figures.refresh()
 
     # -- keys

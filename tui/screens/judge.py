@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from core.errors import FinetuiError
     from tui.screens.chat_replies import ChatReplies
 
+NOTHING_TO_ASK = (
+    "There is nothing yet to ask these two: neither is a run's, so there are no validation rows. f names a file of "
+    "rows, p one of prompts; then m judges."
+)
+BEING_JUDGED = "Being judged: the figures come here; x gives it up."
 NOT_YET = "Not judged yet: m asks both sides up to {rows} {which} and holds their replies against each other."
 
 
@@ -79,6 +84,17 @@ class JudgeScreen(MeasuringPage):
         return self.judgings.working
 
     @property
+    def askable(self) -> bool:
+        """Whether there is something to ask: a file, or the validation rows of a run."""
+        mine = any(side.kind == "run" for side in self.sides.values())
+        return mine or self.settings.data is not None or self.settings.prompts is not None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "measure" and not self.askable:
+            return False
+        return super().check_action(action, parameters)
+
+    @property
     def settings(self) -> Settings:
         return self.judgings.settings
 
@@ -101,6 +117,8 @@ class JudgeScreen(MeasuringPage):
         self.replies.title = (
             f"Replies: {count(number)}, {shown(found, self.show_only)}" if found else "Replies"
         )
+        if found and self.show_only == "all" and (refused := found.get("refused")):
+            self.replies.title += f"; {count(len(refused))} refused"
         self.replies.empty = "None." if found else "None yet."
         self.replies.show_titles()
 
@@ -112,10 +130,16 @@ class JudgeScreen(MeasuringPage):
             step = f"judged {ago(self.found['when'], now())}" if self.found else "not judged yet"
         self.step_line.update(Content(step))
         settings = self.settings
+        if not self.askable:
+            self.next_line.update(Content("next: f names a file of rows, p one of prompts"))
+            self.figures.empty = NOTHING_TO_ASK
+            self.figures.refresh()
+            return
         which = one_line(settings.words())
         asked = f"next: {count(settings.rows)} {which}, replies up to {count(settings.max_tokens)} tokens"
         self.next_line.update(Content(asked))
-        self.figures.empty = NOT_YET.format(rows=count(settings.rows), which=which)
+        not_yet = NOT_YET.format(rows=count(settings.rows), which=which)
+        self.figures.empty = BEING_JUDGED if self.measuring else not_yet
         self.figures.refresh()
 
     # -- keys

@@ -83,7 +83,7 @@ class MonitorActions(RunActions):
         """Ask for a dial and its value, and send it to the worker."""
         from core.errors import FinetuiError
         from core.runs import supervisor
-        from core.training.dials import checked
+        from core.training.dials import checked, refuse_past
         from tui.widgets.dialogs import Ask, Choose
 
         if self.row is None:
@@ -92,11 +92,14 @@ class MonitorActions(RunActions):
         if name is None:
             return
         note = "`end` goes on to the plan's end." if name == "stop_after" else ""
-        value = await self.app.push_screen_wait(Ask(name, self.story.dials.get(name, ""), "a number", note))
+        usual = self.story.dials.get(name, "").removeprefix("the ")
+        value = await self.app.push_screen_wait(Ask(name, usual, "a number", note))
         if value is None:
             return
         try:
             found = checked(name, value.strip())
+            if name == "stop_after" and found is not None:
+                refuse_past(found, self.story.summary.step)
         except FinetuiError as error:
             self.finetui.show_error(error)
             return

@@ -171,6 +171,7 @@ class MeasuringPage(Page):
         """Change some of the settings of the next measuring."""
         self.set_settings(replace(self.settings, **values))
         self.say()
+        self.refresh_bindings()
 
     async def ask_file(
         self, title: str, usual: Path | None, otherwise: str, note: str = ""

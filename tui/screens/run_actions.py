@@ -66,8 +66,16 @@ class RunActions(ModeScreen):
     @work(group="change")
     async def action_resume(self) -> None:
         from core.runs import supervisor
+        from tui.azure_job_text import new_job
+        from tui.widgets.dialogs import Confirm
 
-        if (row := self.chosen()) is not None:
+        row = self.chosen()
+        if row is None:
+            return
+        told = await self.attempt(new_job, row)
+        if told is None:
+            return
+        if not told or await self.app.push_screen_wait(Confirm("Send a new job to Azure?", told, "Send")):
             await self.change(supervisor.resume, row.id)
 
     def action_chat(self) -> None:

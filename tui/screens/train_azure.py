@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual import work
 
 from core.errors import FinetuiError
 from tui.azure_text import form_note
+from tui.format import one_line
 from tui.screens.train_actions import TrainActions
 
 if TYPE_CHECKING:
+    from core.azure.account import Account
     from core.pipes import PipeClient
     from core.recipe import Recipe
     from tui.azurework import Desk
 
 AZURE = "azure"
+CODE_FIRST = " The run signs in by itself: the monitor shows a code, and nothing is sent before it is typed."
 
 
 class TrainAzure(TrainActions):
@@ -149,18 +153,54 @@ class TrainAzure(TrainActions):
         self.form_changed()
 
     async def may_spend(self, recipe: Recipe) -> bool:
-        """Whether the user wants a job in Azure, after its price."""
+        """Whether the user wants a job in Azure, after its price; asked again where the account in use, which the
+        run takes, has become another meanwhile."""
+        from core.azure.account import UNATTENDED
         from tui.plan_text import spends
         from tui.planning import check
         from tui.widgets.dialogs import Confirm
 
-        sizes = (await check(self.planner(), recipe)).remote
-        assert sizes is not None
-        quotes: dict[str, Any] = await self.desk.prices(recipe.model)
-        words = spends(sizes, quotes)
-        if not self.desk.account.get("unattended", True):
-            words += " The run signs in by itself: the monitor shows a code, and nothing is sent before it is typed."
-        return await self.app.push_screen_wait(Confirm("Send this run to Azure?", words, "Send"))
+        account, note = await self._account_now(), ""
+        while True:
+            await self._look_for(recipe)
+            sizes = (await check(self.planner(), recipe.absolute(Path.cwd()))).remote
+            quotes: dict[str, Any] = await self.desk.prices(recipe.model)
+            words = note + spends(recipe, sizes, quotes)
+            if account.identity not in UNATTENDED:
+                words += CODE_FIRST
+            if not await self.app.push_screen_wait(Confirm("Send this run to Azure?", words, "Send")):
+                return False
+            asked, account = account, await self._account_now()
+            if account == asked:
+                return True
+            note = (
+                "The account was changed meanwhile, elsewhere: the run goes to the project "
+                f"{one_line(account.project) or '(none is chosen)'} in {one_line(account.region) or 'no region'}. "
+            )
+
+    async def _look_for(self, recipe: Recipe) -> None:
+        """Have the rows of the recipe's data assets here; one that is not there makes no run.
+
+        Raises:
+            FinetuiError: there is no such asset, or it has rows that Azure can't take.
+        """
+        from core.backends.azure_rows import not_looked_at
+        from tui.azure_lists import looked_at
+
+        for _, ref in await asyncio.to_thread(not_looked_at, recipe):
+            found = await self.desk.ask("asset", ref=ref, task=recipe.value("task"))
+            if found["faults"]:
+                raise FinetuiError(f"{ref} can't be used.", looked_at(found), "Choose another: a lists them.")
+
+    async def _account_now(self) -> Account:
+        """The account in use, as another app or a command may have left it. Read here: the worker may be busy."""
+        from core.azure import account
+
+        found = await asyncio.to_thread(account.load)
+        if any(self.desk.account.get(name) != value for name, value in found.as_dict().items()):
+            self.desk.forget()
+            self._look()
+        return found
 
     async def close_desk(self) -> None:
         """End the Azure workers, if there are any."""

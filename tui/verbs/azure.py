@@ -10,7 +10,7 @@ import typer
 
 from core.errors import FinetuiError
 from tui.verbs import azure_data, azure_endpoints, azure_jobs
-from tui.verbs.azure_text import IN_WORDS, Yes, confirm, connected, money, quote_text, tell_note
+from tui.verbs.azure_text import IN_WORDS, Yes, confirm, connected, quote_text, sum_text, tell_note
 from tui.verbs.output import errors_told, out, out_json, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -19,8 +19,6 @@ Model = Annotated[
 ]
 HINTS = {
     "choose": "finetui azure login",
-    "create_group": "--fix does it: finetui azure check --fix --group NAME --project NAME --region REGION",
-    "create_project": "--fix does it: finetui azure check --fix --project NAME",
     "connect_ai_services": "if wanted: finetui azure check --fix --ai-services NAME",
 }
 MARKS = {
@@ -72,8 +70,10 @@ def login(
 ) -> None:
     """Sign in and choose subscription, group and project; where there is but one it is chosen. No token is kept."""
     from core.azure import account as accounts
+    from core.azure.fixes import refuse_names
 
     with errors_told():
+        refuse_names(group or None, [project] if project else [])
         azure = connected(accounts.load().changed(identity=identity, tenant=tenant))
         _choose(azure, subscription, group, project, region)
         accounts.save(azure.account)  # only now: a sign-in that fails leaves the one that works
@@ -142,7 +142,8 @@ def account(
         for name, items in found.items():
             out(name)
             for item in items:
-                out("  " + "  ".join(str(value) for value in asdict(item).values() if value))
+                values = {**asdict(item), "own": "made by finetui" if getattr(item, "own", False) else ""}
+                out("  " + "  ".join(str(value) for value in values.values() if value))
 
 
 def _show(json: bool) -> None:
@@ -223,10 +224,26 @@ def _checked(azure: Any, model: str, json: bool, before: Sequence[Any] = ()) -> 
         out(f"{MARKS[line.state]:<8} {line.title}: {line.found}")
         out(f"         {line.meaning} Cost: {line.cost}")
         if line.fix and line.state in ("missing", "optional"):
-            out(f"         -> {HINTS.get(line.fix, '--fix does it')}")
+            out(f"         -> {_hint(azure.account, line)}")
         if line.ask:
             out(f"         -> ask: {line.ask}")
     return lines
+
+
+def _hint(account: Any, line: Any) -> str:
+    """What repairs a line, as a command; what is chosen already is not to be named."""
+    if line.fix not in ("create_group", "create_project"):
+        return HINTS.get(line.fix, "--fix does it")
+    moves = line.key == "region"  # a project where the model is tuned
+    project = "NAME" if moves else account.project or "NAME"  # it is made only where it is named
+    wanted = (
+        ("--group NAME", line.fix == "create_group" and not account.resource_group),
+        (f"--project {project}", True),
+        ("--region REGION", moves or not account.region),
+    )
+    return " ".join(
+        ["--fix does it: finetui azure check --fix", *(option for option, lacks in wanted if lacks)]
+    )
 
 
 def _fix(azure: Any, line: Any, group: str, project: str, hub: str, region: str) -> None:
@@ -283,6 +300,8 @@ def models(
             )
             if item.tasks and not item.retired:
                 out(f"  tuned for {', '.join(item.tasks)}{_training(item, region, prices)}")
+            if not item.catalogue_id and not item.partner:
+                out(f"  as a model of a recipe: {item.id}")
             if item.partner:
                 out(f"  {item.partner}'s, through the Azure Marketplace: finetui azure subscribe {item.id}")
 
@@ -306,16 +325,18 @@ def subscribe(model: Model, yes: Yes = False, json: Json = False) -> None:
     with errors_told():
         wanted = registry.registry_id(model)
         azure = connected()
-        partner = registry.partner_of(wanted)
+        marketplace.refuse_useless(azure, wanted)
         if marketplace.status(azure, wanted) == marketplace.SUBSCRIBED:
             say(f"{azure.account.project} has the offer already.")
         else:
-            if partner:
-                say(f"{partner}'s terms and prices for {wanted} are in the Azure Marketplace.")
-                say("Taking the offer accepts them.")
-                confirm(yes, f"Take the offer for the project {azure.account.project}?")
+            say(
+                f"{registry.partner_of(wanted)}'s terms and prices for {wanted} are in the Azure Marketplace."
+            )
+            say("Taking the offer accepts them.")
+            confirm(yes, f"Take the offer for the project {azure.account.project}?")
             marketplace.subscribe(azure, wanted)
-            say(f"{azure.account.project} has the offer: `finetui train --model {wanted}` can tune it.")
+            say(f"{azure.account.project} has the offer.")
+        say(f"`finetui azure submit FILE --model {wanted}` tunes it on the rows of FILE.")
         if json:
             out_json({"model": wanted, "subscribed": True})
 
@@ -340,10 +361,12 @@ def prices(
             refuse_region(region)
         found = quotes(name, region or accounts.load().region, currency)
         if json:
-            out_json({kind: asdict(quote) for kind, quote in found.items()})
+            units: dict[Any, float] = {"training": float(tokens), "hosting": float(HOURS_A_MONTH)}
+            sums = {kind: {"units": n, "cost": found[kind].cost(n)} for kind, n in units.items() if n}
+            out_json({kind: {**asdict(quote), **sums.get(kind, {})} for kind, quote in found.items()})
             return
         for kind, quote in found.items():
             out(f"{IN_WORDS[kind]:<38} {quote_text(quote)}")
         if tokens:
-            out(f"training {tokens:,} tokens: {money(found['training'].cost(tokens), currency)}")
-        out(f"an endpoint for a month: {money(found['hosting'].cost(HOURS_A_MONTH), currency)}")
+            out(f"training {tokens:,} tokens: {sum_text(found['training'].cost(tokens), currency)}")
+        out(f"an endpoint for a month: {sum_text(found['hosting'].cost(HOURS_A_MONTH), currency)}")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tui.verbs.azure_text import Yes, confirm, connected, money, quote_text
+from tui.verbs.azure_text import Yes, confirm, connected, quote_text, sum_text
 from tui.verbs.output import errors_told, out, out_json, say
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -29,7 +29,7 @@ def deploy(
     ref: Annotated[
         str,
         typer.Argument(
-            metavar="RUN | MODEL:VERSION", help="A finished run, or a registered model.", show_default=False
+            metavar="RUN | MODEL[:VERSION]", help="A finished run, or a registered model.", show_default=False
         ),
     ],
     name: Annotated[
@@ -46,9 +46,9 @@ def deploy(
     from core.azure import plain
 
     with errors_told():
-        model, version, run = _model(ref)
-        called = name or model
         azure = connected()
+        model, version, run = _model(azure, ref)
+        called = name or model
         made = service.checked(azure, called, model, version, content_safety=content_safety)
         if made is not None:
             say(f"{called} exists already and serves {model}:{version}: nothing new is made or charged.")
@@ -89,37 +89,49 @@ def _tell_terms(azure: Any, called: str, model: str, version: str, content_safet
 
     found = next((item for item in tuned.versions(azure, model) if item.version == version), None)
     quote = sweep.hosting(azure, found.base if found else "")
-    month = money(quote.cost(HOURS_A_MONTH), quote.currency)
+    month = sum_text(quote.cost(HOURS_A_MONTH), quote.currency)
     say(
         f"{called}: {quote_text(quote)}; a month of it: {month}. Hours are charged whether it is used or not."
     )
     say(service.SAFETY_ON if content_safety else service.SAFETY_OFF)
-    return f"{money(quote.cost(1), quote.currency)} an hour" if quote.amount is not None else "price unknown"
+    return (
+        f"{sum_text(quote.cost(1), quote.currency)} an hour" if quote.amount is not None else "price unknown"
+    )
 
 
-def _model(ref: str) -> tuple[str, str, str]:
-    """(registered name, version, run id) of a run or of `NAME:VERSION`.
+def _model(azure: Any, ref: str) -> tuple[str, str, str]:
+    """(registered name, version, run id) of a run, or of `NAME:VERSION` or `NAME` in its newest version.
 
     Raises:
         AzureError: the run has no model in Azure.
         RunError: there is no such run.
     """
+    import re
+
+    from core.azure import tuned
     from core.azure.faults import AzureError
     from core.azure.record import read
     from core.runs import supervisor
-    from core.runs.directory import RunDirectory
+    from core.runs.directory import RunDirectory, RunError
 
     if ":" in ref:
         name, _, version = ref.removeprefix("azureml:").partition(":")
         return name, version, ""
-    row = supervisor.get(ref)
+    try:
+        row = supervisor.get(ref, whole=True)
+    except RunError:
+        found = tuned.newest(azure, ref) if re.fullmatch(r"[\w.-]+", ref) else None
+        if found is None:
+            raise
+        return found.name, found.version, ""
     record = read(RunDirectory(row.directory).path)
     if record is None or not record.registered:
+        deleted = f"{record.deleted} was deleted." if record and record.deleted else ""
         raise AzureError(
             f"{row.name} has no model in Azure.",
-            f"It is {row.state}." if record else "It did not train in Azure.",
+            deleted or (f"It is {row.state}." if record else "It did not train in Azure."),
             f"`finetui watch {row.id}`"
-            if record
+            if record and not deleted
             else "`finetui azure models --tuned` lists those that are there.",
         )
     name, _, version = record.registered.partition(":")
@@ -141,7 +153,7 @@ def endpoints(
             return
         for item in found:
             hosting = item["hosting"]
-            price = "-" if hosting is None else money(_hourly(hosting), hosting["currency"]) + "/hour"
+            price = "-" if hosting is None else sum_text(_hourly(hosting), hosting["currency"]) + " an hour"
             idle = "  idle: not used from this machine for a day or more" if item["idle"] else ""
             made = {"": "not finetui's", "-": "finetui"}.get(item["run"], f"run {item['run']}")
             safety = {"Enabled": "safety on", "Disabled": "SAFETY OFF"}.get(item["content_safety"], "")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.recipe import Recipe
 from core.work import RemoteEstimate
-from tui.format import count
+from tui.format import count, money
 from tui.verbs.output import interactive, say
 
 if TYPE_CHECKING:
     from core.azure.account import Account
 
+MILLION = 1_000_000
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 IN_WORDS = {
     "training": "training, by the token",
@@ -66,22 +68,56 @@ def quote_text(quote: Any) -> str:
     if quote.amount is None:
         return f"unknown: {quote.why}"
     matched = f"{quote.meter}, since {quote.since}, asked {quote.asked}"
-    return f"{quote.amount:g} {quote.currency} for {quote.unit} ({matched})"
+    if quote.kind == "hosting":
+        return f"{sum_text(quote.cost(1), quote.currency)} an hour ({matched})"
+    return f"{sum_text(quote.cost(MILLION), quote.currency)} for a million tokens ({matched})"
 
 
-def money(amount: float | None, currency: str) -> str:
-    """An amount; small ones keep their digits."""
-    if amount is None:
-        return "unknown"
-    return f"{amount:.2f} {currency}" if amount >= 1 else f"{amount:.4f} {currency}"
+def sum_text(amount: float | None, currency: str) -> str:
+    """An amount; `unknown` where it is not known."""
+    return "unknown" if amount is None else money(amount, currency)
+
+
+def look_at_assets(recipe: Recipe) -> None:
+    """Have the rows of a recipe's data assets here, where nobody has looked at them yet: one that is not there, or that
+    Azure can't take, makes no run.
+
+    Raises:
+        AzureError: there is no such data asset, or it has rows that can't be used.
+    """
+    from core.azure import assets
+    from core.backends.azure_rows import not_looked_at
+    from core.backends.azure_sides import refuse_faults
+
+    if unseen := not_looked_at(recipe):
+        azure = connected()
+        for _, ref in unseen:
+            refuse_faults(assets.look(azure, ref, recipe.value("task")))
+
+
+def remote_data(recipe: Recipe, sizes: RemoteEstimate) -> dict[str, Any]:
+    """What `remote_lines` says, for JSON: `billed_tokens`, `cost` (None: unknown), `currency`, and the quotes by their
+    kind in `prices`."""
+    quotes = _quotes(recipe)
+    training = quotes["training"]
+    return {
+        "billed_tokens": sizes.billed_tokens,
+        "cost": training.cost(sizes.billed_tokens),
+        "currency": training.currency,
+        "prices": {kind: asdict(quote) for kind, quote in quotes.items()},
+    }
+
+
+def _quotes(recipe: Recipe) -> dict[Any, Any]:
+    from core.azure import account, models, prices
+
+    name = models.registry_id(recipe.model).removeprefix(models.PREFIX)
+    return dict(prices.quotes(name, account.load().region))
 
 
 def remote_lines(recipe: Recipe, sizes: RemoteEstimate) -> list[str]:
     """Rows, tokens and price of a recipe in Azure. Asks the public price list."""
-    from core.azure import account, models, prices
-
-    name = models.registry_id(recipe.model).removeprefix(models.PREFIX)
-    quotes = prices.quotes(name, account.load().region)
+    quotes = _quotes(recipe)
     held = f", {count(sizes.validation_rows)} more for validation" if sizes.validation_rows else ""
     how = "by the model's tokenizer" if sizes.counted == "tokenizer" else "about, by four characters a token"
     sampled = f", from the first {count(sizes.sampled_rows)} rows" if sizes.sampled_rows else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from core.runs.clean import CleanError, Item, Outcome, propose, remove
 from tui.format import size
-from tui.verbs.output import EXIT_FAILED, errors_told, interactive, out, out_json, say
+from tui.verbs.output import EXIT_FAILED, columns, errors_told, interactive, out, out_json, say
 
 WIDTH = 120
 
@@ -38,9 +37,7 @@ def clean(
         found = propose()
         chosen = _chosen(found, items or [])
         if not json:
-            for line in lines(
-                chosen if items else found, max(60, shutil.get_terminal_size((WIDTH, 24)).columns)
-            ):
+            for line in lines(chosen if items else found, columns(WIDTH)):
                 out(line)
             say(sums(found) if found else "There is nothing to clean.")
         if chosen and not yes and interactive() and not json:

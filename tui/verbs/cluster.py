@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from core.command import RECIPE_SUFFIXES
+from core.errors import FinetuiError
 from core.recipe import Recipe, RecipeError
 from tui.verbs.output import say
 
@@ -32,21 +33,22 @@ srun --kill-on-bad-exit=1 finetui train {recipe} --name "{name}-$SLURM_JOB_ID" -
 MEETING = ' --rendezvous "$HEAD:$PORT"'
 
 
+class ClusterError(FinetuiError):
+    """A batch script can't be written, or a machine can't take its part."""
+
+
 def write_script(wanted: Recipe, files: list[Path], place: Path) -> None:
     """A batch script for Slurm that trains a recipe.
 
     Raises:
-        RecipeError: there is no recipe file that the job could read.
+        ClusterError: there is no recipe file that the job could read, or the script's place is taken.
     """
     if files[0].suffix not in RECIPE_SUFFIXES:
-        raise RecipeError(
-            [
-                (
-                    "",
-                    "A batch job needs a recipe in a file: write one, then `finetui train RECIPE.yaml --sbatch FILE`.",
-                )
-            ],
-            "the command",
+        raise ClusterError(
+            f"{files[0]} is no recipe, and a batch job reads one.",
+            "",
+            "Give a recipe (.yaml) in its place that names the file under `data`: "
+            f"`finetui train RECIPE.yaml --sbatch {shlex.quote(str(place))}`.",
         )
     nodes = wanted.value("nodes")
     text = SCRIPT.format(
@@ -58,9 +60,18 @@ def write_script(wanted: Recipe, files: list[Path], place: Path) -> None:
         meeting=MEETING if nodes > 1 else "",
     )
     try:
-        place.write_text(text, encoding="utf-8")
+        with place.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ClusterError(
+            f"{place} exists already.", "A script is not written over.", "Remove it, or give another name."
+        ) from None
     except OSError as error:
-        raise RecipeError([("", f"The script can't be written: {error.strerror}.")], str(place)) from error
+        raise ClusterError(
+            f"{place} can't be written.",
+            f"{error.strerror}.",
+            "Name a file in a folder that you can write to.",
+        ) from error
     say(
         f"Wrote {place}. Its settings are the recipe's own, without options given beside it. "
         f"`sbatch {place}` starts it."
@@ -71,18 +82,14 @@ def node_number(given: int | None) -> int:
     """Which of the machines this is.
 
     Raises:
-        RecipeError: nobody says.
+        ClusterError: nobody says.
     """
     text = os.environ.get("SLURM_NODEID") if given is None else str(given)
     if text is None or not text.isdecimal():
-        raise RecipeError(
-            [
-                (
-                    "",
-                    "Nothing says which machine this is: add `--node-rank 0` on the first, 1, 2 and so on elsewhere.",
-                )
-            ],
-            "the command",
+        raise ClusterError(
+            "Nothing says which machine this is.",
+            "",
+            "Add `--node-rank 0` on the first, 1, 2 and so on elsewhere.",
         )
     return int(text)
 
@@ -149,6 +156,8 @@ def _help(wanted: Recipe, rendezvous: str, node: int) -> int:
 def go_on(wanted: Recipe, *, json: bool) -> bool:
     """Go on with the run of the recipe's name where there is one; whether there was."""
     from core.runs import supervisor
+    from core.runs.directory import RunError
+    from tui.azure_job_text import new_job
     from tui.verbs.follow import follow
 
     found = next((row for row in supervisor.list_runs() if row.name == wanted.title), None)
@@ -158,6 +167,8 @@ def go_on(wanted: Recipe, *, json: bool) -> bool:
         say(f"{found.id} is finished already.")
         return True
     if not found.active:
+        if told := new_job(found):
+            raise RunError(told, "", f"`finetui resume {found.id}` asks first.")
         supervisor.resume(found.id)
     say(f"{found.id} goes on.")
     raise typer.Exit(follow(found.id, json=json))

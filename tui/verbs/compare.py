@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
 import typer
 
 from core.runs.compare import choose, comparison
 from core.runs.prices import set_hour_usd
-from tui.verbs.output import errors_told, out, out_json
+from tui.verbs.output import columns, errors_told, out, out_json
 
 WIDTH = 100
 
@@ -48,5 +47,5 @@ def compare(
         if json:
             out_json(found.as_dict())
             return
-        for line in lines(found, max(60, shutil.get_terminal_size((WIDTH, 24)).columns)):
+        for line in lines(found, columns(WIDTH)):
             out(line)

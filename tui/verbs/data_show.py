@@ -67,7 +67,7 @@ def show(
         if "error" in answer:
             raise FinetuiError(**answer["error"])
         if json:
-            out_json(answer)
+            out_json({**answer, "row": row})
         else:
             _print_tokens(answer, model, sequence_length)
 

@@ -70,7 +70,9 @@ def deploy(
             show_default=False,
         ),
     ] = None,
-    rate: Annotated[int, typer.Option(min=1, help="Requests of one peer in a minute.")] = 600,
+    rate: Annotated[
+        int, typer.Option(min=1, help="Requests of one peer in a minute, which may come all at once.")
+    ] = 600,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait for a model.")] = 16,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest reply in tokens.")] = 4096,
     max_body: Annotated[int, typer.Option(min=1, help="Longest request in KiB.")] = 1024,
@@ -104,7 +106,7 @@ def deploy(
             safety=_safety(safety, threshold or []),
             limits=Limits(
                 per_minute=rate,
-                burst=max(1, rate // 10),
+                burst=rate,
                 queue=queue,
                 max_tokens=max_tokens,
                 body_bytes=max_body << 10,

@@ -278,7 +278,7 @@ def logs(
         list[int] | None,
         typer.Option(metavar="ID", help="With --rows: only these, by their numbers.", show_default=False),
     ] = None,
-    json: Json = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one line a request.")] = False,
 ) -> None:
     """The requests of a deployment, one line each."""
     from core.serving import deployments, request_log

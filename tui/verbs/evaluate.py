@@ -81,12 +81,12 @@ def must_exist(*files: Path | None) -> None:
 
 def teller() -> Callable[[Step], None]:
     """Says each new phase at once, and how many rows are done now and then."""
-    phase, last = "", 0.0
+    told, last = Step(""), 0.0
 
     def tell(step: Step) -> None:
-        nonlocal phase, last
-        if step.phase != phase or time.monotonic() - last > TOLD_S:
-            phase, last = step.phase, time.monotonic()
+        nonlocal told, last
+        if step != told and (step.phase != told.phase or time.monotonic() - last > TOLD_S):
+            told, last = step, time.monotonic()
             say(f"{step} ...")
 
     return tell

@@ -10,7 +10,7 @@ from core import events as ev
 from core.runs import supervisor
 from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
-from tui.format import duration, metrics, usd
+from tui.format import duration, metrics, money
 from tui.verbs.output import EXIT_FAILED, out, out_json, say
 
 POLL_S = 0.5
@@ -107,7 +107,7 @@ class Lines:
             case ev.Uploaded():
                 return f"uploaded {event.name} ({event.bytes / 1e6:.1f} MB)"
             case ev.Submitted():
-                cost = "" if event.cost_usd is None else f"; training costs about {usd(event.cost_usd)}"
+                cost = "" if event.cost_usd is None else f"; training costs about {money(event.cost_usd)}"
                 return f"submitted: the job is {event.job}{cost}"
             case ev.SignInNeeded():
                 return f"sign in: open {event.url} and enter {event.code}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -32,6 +33,17 @@ def out_json(value: Any) -> None:
     """Data as one JSON document a line."""
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
     print(orjson.dumps(value, default=str, option=options).decode(), flush=True)  # noqa: T201
+
+
+def columns(usual: int) -> int:
+    """How wide a line may be: as the terminal, at least 60; without one nothing is cut.
+
+    Args:
+        usual: of a terminal that doesn't say.
+    """
+    if not sys.stdout.isatty():
+        return sys.maxsize
+    return max(60, shutil.get_terminal_size((usual, 24)).columns)
 
 
 def interactive() -> bool:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from core.backends.base import Checked
+from core.command import RECIPE_SUFFIXES
+from core.recipe import Recipe
 from core.work import Estimate, TimePlan
 from tui.format import count, duration, size
 from tui.verbs.output import errors_told, out, out_json, say
@@ -48,9 +50,13 @@ def plan(
             say("Measuring the speed: a short training that is thrown away ...")
             times = backend.time(wanted, checked.estimate)
         if json:
-            out_json(_as_data(checked, times))
+            from tui.verbs.azure_text import remote_data
+
+            price = {"price": remote_data(wanted, checked.remote)} if checked.remote else {}
+            out_json({**_as_data(checked, times), **price})
         else:
             tell_problems(checked)
+            out(_model(wanted, files, settings))
             for line in lines(checked.estimate, times) if checked.estimate else []:
                 out(line)
             if checked.remote:
@@ -67,12 +73,18 @@ def _as_data(checked: Checked, times: TimePlan | None) -> dict[str, Any]:
     return {**asdict(checked), "time": seconds}
 
 
+def _model(wanted: Recipe, files: list[Path], settings: dict[str, Any]) -> str:
+    """The model as a line, and whether nobody has named it."""
+    named = files[0].suffix in RECIPE_SUFFIXES or settings.get("model")
+    return f"model     {wanted.model}{'' if named else ', since none is named: `--model` names another'}"
+
+
 def lines(sizes: Estimate, times: TimePlan | None) -> list[str]:
     """A plan as lines: what, how much, and what it is made of."""
     about = f", from the first {count(sizes.sampled_rows)} rows" if sizes.sampled_rows else ""
     held = f", {count(sizes.validation_rows)} more for validation" if sizes.validation_rows else ""
     found = [
-        ("steps", count(sizes.steps), f"{count(sizes.rows)} rows{held}"),
+        ("steps", count(sizes.steps), f"{count(sizes.rows)} row{'s' if sizes.rows != 1 else ''}{held}"),
         (
             "tokens",
             count(sizes.tokens),
@@ -81,7 +93,7 @@ def lines(sizes: Estimate, times: TimePlan | None) -> list[str]:
         (
             "trained",
             count(sizes.trainable_parameters),
-            f"of {count(sizes.parameters + sizes.trainable_parameters)} parameters",
+            f"of {count(sizes.parameters)} parameters",
         ),
         ("memory", size(sizes.peak_bytes), f"{size(sizes.available_bytes)} free on {sizes.device}"),
         *(("", size(amount), what) for what, amount in memory_terms(sizes)),

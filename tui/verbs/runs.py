@@ -128,28 +128,15 @@ def resume(
 
     A run in Azure watches its job again; where that has failed or was cancelled, a new one is sent and paid for.
     """
+    from tui.azure_job_text import new_job
+    from tui.verbs.azure_text import confirm
+
     with errors_told():
-        if told := _new_job(supervisor.get(ref)):
+        if told := new_job(supervisor.get(ref)):
+            supervisor.get(ref, whole=True)
             say(told)
-            if interactive() and not yes and not typer.confirm("Send a new job?", err=True):
-                raise typer.Exit(2)
+            confirm(yes, "Send a new job?")
     _change(supervisor.resume, ref, json, "", f"goes on; `finetui watch {ref}` shows it")
-
-
-def _new_job(row: RunRow) -> str:
-    """What to know before a run is resumed by another job in Azure; empty where none is sent."""
-    if row.backend != "azure" or row.state not in ("stopped", "failed"):
-        return ""
-    from core.azure.jobs import ENDED
-    from core.azure.record import read
-
-    record = read(RunDirectory(row.directory).path)
-    if record is None or record.status not in ENDED[1:]:
-        return ""
-    return (
-        f"The job {record.job} is over ({record.status.lower()}): a new one is sent, trains from the beginning "
-        "and is paid for anew."
-    )
 
 
 def change(
@@ -164,11 +151,13 @@ def change(
     json: Json = False,
 ) -> None:
     """Change a setting of a run while it goes, from its next step on."""
-    from core.training.dials import checked
+    from core.training.dials import checked, refuse_past
 
     with errors_told():
         found = checked(name, value)
         row = supervisor.get(ref)
+        if name == "stop_after" and found is not None:
+            refuse_past(found, row.summary.step)
         supervisor.ask(row.id, "change", name=name, value=found)
         say(f"{row.id} has {name} {value} from its next step on")
         if json:

@@ -71,6 +71,10 @@ def train(
             return
         if go_on and cluster.go_on(wanted, json=json):
             return
+        if not check and wanted.value("backend") == "azure":
+            from tui.verbs.azure_text import look_at_assets
+
+            look_at_assets(wanted)
         passed = report(wanted, json=json and check)
         if check or not passed:
             raise typer.Exit(0 if passed else 2)
@@ -110,6 +114,11 @@ def from_files(files: list[Path], options: dict[str, Any]) -> Recipe:
         content = load(files[0]).model_dump(exclude_none=True)
     else:
         content = {"data": [str(path) for path in files]}
+        if settings.get("backend") == "azure" and "model" not in settings:
+            raise RecipeError(
+                [("model", "`model` is required: Azure tunes other models than this machine's default.")],
+                "the command",
+            )
         settings.setdefault("model", "smollm2-135m-instruct")
     from core.runs.references import settled
 
@@ -129,12 +138,15 @@ def report(wanted: Recipe, json: bool = False) -> bool:
         for line in remote_lines(wanted, checked.remote):
             say(line)
     if json:
-        out_json(asdict(checked))
+        from tui.verbs.azure_text import remote_data
+
+        price = {"price": remote_data(wanted, checked.remote)} if checked.remote else {}
+        out_json({**asdict(checked), **price})
         return not checked.errors
     tell_problems(checked)
     if sizes := checked.estimate:
         say(
-            f"{sizes.steps} steps, {sizes.rows} rows, {sizes.tokens:,} tokens; memory about "
+            f"{wanted.model}: {sizes.steps} steps, {sizes.rows} rows, {sizes.tokens:,} tokens; memory about "
             f"{size(sizes.peak_bytes)} of {size(sizes.available_bytes)} on {sizes.device}; "
             f"disk {size(sizes.disk_bytes)}"
         )

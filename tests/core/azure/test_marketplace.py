@@ -69,3 +69,11 @@ def test_microsofts_own_need_no_offer(clients: Azure) -> None:
     assert "marketplace" not in {line.key for line in checklist(clients, "phi-4-mini-instruct")}
     with pytest.raises(AzureError, match="needs no offer"):
         marketplace.subscribe(clients, phi)
+
+
+def test_no_offer_is_taken_where_the_region_can_not_tune_the_model(azure: Emulator) -> None:
+    azure.project.location = "eastus2"
+    save(replace(load(), region="eastus2"))
+    with pytest.raises(AzureError, match="can't be tuned in eastus2, only in westus3"):
+        marketplace.subscribe(Azure(load()), LLAMA)
+    assert azure.project.marketplace == {}

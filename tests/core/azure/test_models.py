@@ -78,3 +78,12 @@ def test_a_model_that_azure_lacks_is_refused(model: str) -> None:
 )
 def test_a_tag_that_is_a_list_is_read_however_it_is_written(tag: object, words: tuple[str, ...]) -> None:
     assert models.listed(tag) == words
+
+
+def test_a_name_of_the_registrys_is_taken_or_its_id_told() -> None:
+    assert models.registry_id("Phi-4-mini-instruct") == models.registry_id("phi-4-mini-instruct")
+    with pytest.raises(AzureError) as refused:
+        models.registry_id("Phi-4-multimodal-instruct")
+    identity = "azureml://registries/azureml/models/Phi-4-multimodal-instruct"
+    assert refused.value.next_step.endswith(f"its id {identity}.")
+    assert models.registry_id(identity) == identity

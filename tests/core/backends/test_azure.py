@@ -193,3 +193,23 @@ def test_few_rows_are_a_warning(recipe: Callable[..., Recipe]) -> None:
 def test_how_long_it_takes_is_not_made_up(recipe: Callable[..., Recipe]) -> None:
     with pytest.raises(BackendError, match="not known"):
         AzureBackend().time(recipe(), None)  # type: ignore[arg-type]
+
+
+def test_an_asset_is_not_split_and_no_fraction_is_advised(recipe: Callable[..., Recipe]) -> None:
+    from core.azure.account import load
+    from core.azure.assets import kept
+
+    file = kept(load(), "azureml:mine:1")
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    checked = AzureBackend().check(recipe(data="azureml:mine:1"))
+    [told] = [item for item in checked.problems if item.key == "validation"]
+    assert "validation_fraction" not in told.fix
+    wrong = AzureBackend().check(recipe(data="azureml:mine:1", validation_fraction=0.4))
+    assert [item.key for item in wrong.errors] == ["validation_fraction"]
+    assert wrong.remote is not None
+    assert (wrong.remote.rows, wrong.remote.validation_rows) == (20, 0)
+
+
+def test_part_of_an_epoch_names_the_next_whole_one(recipe: Callable[..., Recipe]) -> None:
+    assert "Set `epochs` to 2" in errors(recipe(epochs=1.5))["epochs"]

@@ -17,9 +17,11 @@ from core.backends.local import LocalBackend
 from core.data.rendering import Renderer
 from core.recipe import Recipe
 from core.training.estimate import compute, measure, peak_of
+from core.training.fit import FitError
 from core.training.memory import read_shape
 from core.training.nearest import nearest_that_fits
 from core.training.probe import Speeds, ask, time_plan
+from tests.core.training import tiny
 from tests.core.training.conftest import FolderRun
 
 MakeRecipe = Callable[..., Recipe]
@@ -40,6 +42,10 @@ def errors(recipe: Recipe) -> list[tuple[str, str]]:
         {"max_steps": None, "epochs": 1.5, "batch_size": 3},
         {"max_steps": None, "epochs": 2, "sequence_length": 24},
         {"max_steps": None, "epochs": 1, "validation": None, "validation_fraction": 0.25},
+        {"max_steps": 1, "validation": None, "validation_fraction": 0.02},
+        {"max_steps": 1, "method": "full"},
+        {"max_steps": 1, "modules_to_save": ["lm_head"]},
+        {"max_steps": 1, "modules_to_save": ["mlp"], "target_modules": ["qkv_proj"]},
     ],
 )
 def test_the_estimate_is_what_the_run_does(
@@ -53,13 +59,94 @@ def test_the_estimate_is_what_the_run_does(
     (planned,) = run.of("planned")
     assert sizes.steps == planned.steps == len(run.of("step"))
     assert sizes.trainable_parameters == planned.trainable_parameters
-    assert sizes.parameters + sizes.trainable_parameters == planned.parameters
+    assert sizes.parameters == planned.parameters
     assert sizes.validation_rows == planned.validation_rows
     if not recipe.validation_fraction:  # which rows are split off is only known to the run
         assert (sizes.rows, sizes.cut_rows, sizes.dropped_rows) == (
             planned.rows, planned.cut_rows, planned.dropped_rows,
         )  # fmt: skip
     assert sizes.tokens == pytest.approx(planned.tokens, rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"modules_to_save": ["foo"]}, "modules_to_save", "`modules_to_save` foo does not fit the model."),
+        ({"modules_to_save": ["proj"]}, "modules_to_save", "None of its modules is called proj."),
+        ({"target_modules": ["foo"]}, "target_modules", "None of its modules is called foo."),
+        ({"target_modules": ["qkv_proj", "foo"]}, "target_modules", "None of its modules is called foo."),
+        ({"target_modules": ["norm"]}, "target_modules", "None of its modules is called norm."),
+        (
+            {"target_modules": ["lm_head"], "last_layers": 1},
+            "target_modules",
+            "in the last layer is called lm_head",
+        ),
+        ({"last_layers": 3}, "last_layers", "`last_layers` is 3; the model has 2 layers."),
+        ({"last_layers": 3, "method": "ia3"}, "last_layers", "the model has 2 layers."),
+        ({"last_layers": 3, "method": "full"}, "last_layers", "the model has 2 layers."),
+        (
+            {"target_modules": ["foo"], "method": "ia3"},
+            "target_modules",
+            "None of its modules is called foo.",
+        ),
+        (
+            {"target_modules": ["foo"], "method": "full"},
+            "target_modules",
+            "None of its modules is called foo.",
+        ),
+    ],
+    ids=str,
+)
+def test_what_a_model_lacks_is_refused_before_the_run_and_by_it(
+    changes: dict[str, Any], key: str, said: str, make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    recipe = make_recipe(**changes)
+    (problem,) = errors(recipe)
+    assert problem[0] == key and said in problem[1]
+    with pytest.raises(FitError) as caught:
+        LocalBackend().train(recipe, FolderRun(tmp_path / "run"))
+    assert said in f"{caught.value.what} {caught.value.cause}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"target_modules": ["norm"], "method": "full"},
+        {"target_modules": ["self_attn.qkv_proj", "lm_head"]},
+        {"modules_to_save": ["mlp", "layers.0.self_attn"], "target_modules": ["lm_head"]},
+        {"last_layers": 2},
+    ],
+    ids=str,
+)
+def test_what_a_model_has_is_not_refused(changes: dict[str, Any], make_recipe: MakeRecipe) -> None:
+    assert errors(make_recipe(**changes)) == []
+
+
+def test_labels_that_can_t_be_learned_are_refused_before_the_run(
+    make_recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    rows, held = tmp_path / "rows.jsonl", tmp_path / "held.jsonl"
+    held.write_text('{"text": "the lamp", "label": "x"}\n{"text": "the lamp", "label": "unseen"}\n')
+    recipe = make_recipe(task="classification", data=str(rows), validation=str(held))
+    for others, told in (
+        ("x", "All rows have the same label, 'x'."),
+        ("y", "no training row has the label 'unseen'"),
+    ):
+        labels = ["x"] * 3 + [others]
+        rows.write_text("".join(f'{{"text": "the lamp", "label": "{label}"}}\n' for label in labels))
+        (problem,) = errors(recipe)
+        assert told in problem[1]
+    held.write_text('{"text": "the lamp", "label": "y"}\n')
+    assert errors(recipe) == []
+
+
+def test_a_fraction_that_holds_no_row_back_is_warned_of(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    one = tiny.make_rows(tmp_path / "one.jsonl", 1)
+    recipe = make_recipe(data=str(one), validation=None, validation_fraction=0.1)
+    (problem,) = check(recipe).problems
+    assert (problem.severity, problem.key) == ("warning", "validation_fraction")
+    two = tiny.make_rows(tmp_path / "two.jsonl", 2)
+    assert check(make_recipe(data=str(two), validation=None, validation_fraction=0.1)).problems == ()
 
 
 def test_nothing_stands_against_a_good_recipe(make_recipe: MakeRecipe) -> None:

@@ -14,8 +14,9 @@ import pytest
 from core import events as e
 from core import paths
 from core.runs import compare, prices
-from core.runs.compare import Comparison, Value
+from core.runs.compare import Comparison
 from core.runs.directory import RunDirectory, RunError
+from core.runs.effective import Value
 from core.runs.tally import Point, Tally
 from tests.core.runs.test_clean import froze
 from tests.tui.made_runs import T0, evaluation, make_run, some_runs, step, story, write
@@ -72,6 +73,44 @@ def test_defaults_are_those_of_the_run_s_own_backend() -> None:
     assert "epochs" not in found
     assert found["batch_size"] == (Value("8", False), Value("Azure's own", False))
     recipe(one, epochs=2.0, rank=8)
+    assert settings(compare.compare(["one", "two"]))["rank"] == (Value("8", True), Value("not used", False))
+
+
+def test_what_comes_with_an_earlier_model_is_told_as_that_model_has_it() -> None:
+    live, child, late = make_run("live"), make_run("child"), make_run("late")
+    recipe(live, rank=2, last_layers=1)
+    recipe(child, init_from=live.id, epochs=1.0)
+    recipe(late, init_from=f"{child.id}@20")
+    found = compare.compare(["live", "child", "late"])
+    assert not {"rank", "alpha", "method", "last_layers"} & settings(found).keys()  # all the same
+    plain = make_run("plain")
+    recipe(plain, rank=16)
+    found = compare.compare(["plain", "child"])
+    assert settings(found)["rank"] == (Value("16", True), Value("2", False, True))
+    assert settings(found)["last_layers"][1] == Value("1", False, True)
+    assert found.as_dict()["recipe"][0]["values"][0].keys() == {"text", "set", "inherited"}
+
+
+def test_where_the_earlier_run_is_gone_the_weights_that_were_frozen_tell() -> None:
+    plain, child = make_run("plain"), make_run("child")
+    recipe(plain, rank=16)
+    recipe(child, init_from="long-gone")
+    assert settings(compare.compare(["plain", "child"]))["rank"][1] == Value("unknown", False, True)
+    frozen = child.data_dir / "init"
+    frozen.mkdir()
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
+    (frozen / "adapter_config.json").write_text(json.dumps(config))
+    (frozen / "finetui.json").write_text(json.dumps({"base": "m", "labels": []}))
+    found = settings(compare.compare(["plain", "child"]))
+    assert found["rank"] == (Value("16", True), Value("2", False, True))
+    assert found["alpha"][1] == Value("4", False, True)
+    assert "method" not in found
+
+
+def test_a_method_without_a_rank_has_none() -> None:
+    one, two = make_run("one"), make_run("two")
+    recipe(one, rank=8)
+    recipe(two, method="full")
     assert settings(compare.compare(["one", "two"]))["rank"] == (Value("8", True), Value("not used", False))
 
 

@@ -86,7 +86,9 @@ def test_the_values_of_a_whole_run() -> None:
     assert (summary.best_eval_loss, summary.best_eval_step) == (2.5, 2)
     assert (summary.started, summary.ended, summary.updated) == (10.0, 120.0, 120.0)
     assert summary.train_s == 6.0
-    assert summary.worked_s == (15.0 - 10.0) + (120.0 - 110.0)
+    assert summary.worked_s == summary.worked_until(999.0) == (15.0 - 10.0) + (120.0 - 110.0)
+    going_on = fold(RunSummary(), A_WHOLE_RUN[:-1])
+    assert going_on.worked_until(118.0) == (15.0 - 10.0) + (118.0 - 110.0)
     assert summary.last_checkpoint == "checkpoints/step-3"
     assert summary.eta_s is None
 

@@ -22,6 +22,7 @@ class Answering:
         status: of the response.
         error: its body when the status is not 200.
         rude: fields that it refuses, each with the sentence it says then.
+        blocks: last messages that it refuses with 400, each with the code and the sentence it says then.
         junk: sent in place of the reply's events.
         gate: the reply waits in its middle until it is set.
         asked: (headers, body) of each request.
@@ -34,6 +35,7 @@ class Answering:
         self.status = 200
         self.error: dict[str, Any] = {}
         self.rude: dict[str, str] = {}
+        self.blocks: dict[str, tuple[str, str]] = {}
         self.junk = ""
         self.gate = threading.Event()
         self.gate.set()
@@ -67,8 +69,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.said.asked.append(({name.lower(): value for name, value in self.headers.items()}, body))
         rude = next((text for field, text in self.said.rude.items() if field in body), None)
-        if self.said.status != 200 or rude:
-            content = json.dumps(self.said.error or {"error": {"message": rude}}).encode()
+        code, blocked = self.said.blocks.get(body["messages"][-1]["content"], (None, None))
+        if self.said.status != 200 or rude or blocked:
+            said = {"error": {"message": rude or blocked, "code": code}}
+            content = json.dumps(self.said.error or said).encode()
             self.send_response(self.said.status if self.said.status != 200 else 400)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from core.azure.faults import AzureError
 from core.pipes import Cancelled
-from core.serving import endpoint_client
+from core.serving import endpoint_client, trash
 from core.serving.endpoint import Connection, Endpoint, EndpointError, connect, is_endpoint, parse
 from core.serving.endpoint_client import MAX_MESSAGE, replies, reply
-from core.serving.reply import Made, Sampling
+from core.serving.reply import Made, Refusal, Sampling
 from tests.core.serving.answering import Answering, answering
+from tests.tui.made_deployments import make_deployment
 
 ASK = [{"role": "user", "content": "hello"}]
 KEY = "sk-very-secret-0123456789"
@@ -241,7 +243,32 @@ def test_many_are_asked_at_once_and_each_reply_belongs_to_its_question(server: A
     server.pieces = {str(number): [f"re{number}"] for number in range(20)}
     asked = [[{"role": "user", "content": str(number)}] for number in range(20)]
     found = dict(replies(at(server), asked, Sampling(), 4, lambda: None))
-    assert {number: made.text for number, made in found.items()} == {n: f"re{n}" for n in range(20)}
+    texts = {number: made.text for number, made in found.items() if isinstance(made, Made)}
+    assert texts == {n: f"re{n}" for n in range(20)}
+
+
+def test_a_deployment_that_was_removed_or_stopped_meanwhile_is_said_so(tmp_path: Path) -> None:
+    here = Connection("a at lan", "http://finetui/v1", "a", "", tmp_path / "gone", deployment="lan")
+    directory = make_deployment("lan")
+    with pytest.raises(EndpointError, match="The deployment lan is stopped") as refused:
+        whole(here)
+    assert "finetui deployments start lan" in refused.value.next_step
+    trash.remove("lan")
+    with pytest.raises(EndpointError, match="The deployment lan was removed") as refused:
+        whole(here)
+    assert not directory.exists() and "finetui deployments restore lan" in refused.value.next_step
+
+
+def test_of_many_a_refused_prompt_leaves_the_others(server: Answering) -> None:
+    server.pieces = {"": ["yes"]}
+    server.blocks = {
+        "1": ("content_filter", f"Blocked {KEY}."),
+        "2": ("context_length_exceeded", "Too long."),
+    }
+    asked = [[{"role": "user", "content": str(number)}] for number in range(4)]
+    found = dict(replies(at(server, KEY), asked, Sampling(), 2, lambda: None))
+    assert (found[1], found[2]) == (Refusal("Blocked [key].", True), Refusal("Too long.", False))
+    assert [made.text for made in (found[0], found[3]) if isinstance(made, Made)] == ["yes", "yes"]
 
 
 def test_of_many_a_failure_ends_all(server: Answering) -> None:
@@ -259,6 +286,22 @@ def test_an_azure_endpoint_is_asked_for_its_address_and_key(monkeypatch: pytest.
     assert connect(parse("azure:phi/Phi-4")).model == "Phi-4"
     assert found.renewed is not None
     assert found.renewed() == KEY
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_azure_endpoint_that_was_deleted_meanwhile_is_said_to_be_gone(
+    server: Answering, there: bool
+) -> None:
+    def renewed() -> str:
+        if there:
+            return KEY
+        raise AzureError("There is no endpoint ep1 in project-one.", status=404)
+
+    server.status = 404
+    with pytest.raises(EndpointError) as refused:
+        whole(Connection("Phi-4 at ep1", server.url, "tiny", KEY, renewed=renewed))
+    assert (refused.value.what == "The endpoint azure:ep1 is gone.") is not there
+    assert ("/v1" in refused.value.next_step) is there
 
 
 def test_a_key_that_was_changed_since_is_fetched_anew_once(server: Answering) -> None:

@@ -9,6 +9,7 @@ import socket
 import orjson
 import pytest
 
+from core.serving.limits import Rate
 from core.serving.request_log import entries
 from core.serving.watch import summary
 from tests.core.serving.gateways import running, until, with_limits
@@ -25,6 +26,16 @@ async def test_a_flood_is_turned_away_with_the_time_to_wait() -> None:
         forged = {**gateway.headers, "x-forwarded-for": "10.1.2.3"}
         assert (await gateway.http.get("/v1/models", headers=forged)).status_code == 429
         assert (await gateway.local.get("/v1/models")).status_code == 200
+
+
+def test_a_minute_s_requests_may_come_at_once_and_come_back_evenly() -> None:
+    now = [0.0]
+    rate = Rate(20, 20, lambda: now[0])
+    assert [rate.take("one") for _ in range(21)] == [0] * 20 + [3]
+    now[0] = 3.0
+    assert (rate.take("one"), rate.take("one")) == (0, 3)
+    now[0] = 1000.0
+    assert [rate.take("one") for _ in range(21)] == [0] * 20 + [3]  # never more than that
 
 
 async def test_a_flood_leaves_few_entries_in_the_log_and_all_of_it_in_the_sums() -> None:

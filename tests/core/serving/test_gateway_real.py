@@ -21,7 +21,7 @@ from core.serving import deployments, regression, request_log, targets, watch
 from core.serving.deploy import Wish, deploy
 from core.serving.deployments import Deployment
 from core.serving.request_log import Entry
-from core.serving.settings import directory_of
+from core.serving.settings import Limits, directory_of
 from tests.core.training.exported import make_run, save_adapter
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,8 @@ def deployed(
     patterns.write_text(rf"\b{forbidden}\b")
     told: list[str] = []
     safety = {"kind": "patterns", "file": str(patterns)}
-    wish = Wish(["lamp"], with_base=True, port=0, check=False, safety=safety)
+    limits = Limits(burst=60)  # fewer at once than a flood
+    wish = Wish(["lamp"], with_base=True, port=0, check=False, safety=safety, limits=limits)
     made = asyncio.run(deploy(wish, told.append))
     try:
         yield made.deployment.name, made.key

@@ -19,7 +19,7 @@ from core.serving.judge import Progress, Wanted, judge
 from core.serving.judge_rows import JudgeError, Question, from_prompts, from_rows
 from core.serving.judgements import judged, keep, latest
 from core.serving.local_models import LocalSide
-from core.serving.reply import Made
+from core.serving.reply import Made, Refusal
 from core.training.held_out import HeldOutError
 from core.training.report_file import ReportError
 from core.training.scoring import exact_match, token_f1
@@ -55,7 +55,7 @@ def saying(texts: Sequence[str | None], cost: float | None = None) -> judging.An
     """Answers in the order of all questions; None where there is no room."""
     waiting = iter(texts)
 
-    def answer(questions: Sequence[Question]) -> Generator[None, None, list[Made | None]]:
+    def answer(questions: Sequence[Question]) -> Generator[None, None, list[judging.Answer]]:
         yield
         said = [next(waiting) for _ in questions]
         return [text if text is None else Made(text, 2, 5, 0.1, 9.0, "turn end", cost) for text in said]
@@ -116,6 +116,45 @@ def test_questions_without_room_are_left_out_on_both_sides(data: Path) -> None:
     found, _ = judge_now(wanted(data=data), saying(a), saying(b))
     assert found["asked"] == found["scored"] == 4
     assert any("2 prompts leave a model no room" in note for note in found["notes"])
+
+
+def test_plain_texts_in_place_of_rows_point_to_prompts(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("Is it a lamp?\nIs it salt?\n")
+    with pytest.raises(JudgeError, match="plain texts") as refused:
+        from_rows(None, tmp_path / "prompts.txt", 10, 1)
+    assert f"--prompts {tmp_path / 'prompts.txt'}" in refused.value.next_step
+
+
+def test_a_refused_prompt_is_left_out_on_both_sides_and_told(data: Path) -> None:
+    def with_refusals(texts: list[str], refusals: dict[int, Refusal]) -> judging.Answers:
+        said = saying(texts)
+
+        def answer(questions: Sequence[Question]) -> Generator[None, None, list[judging.Answer]]:
+            made = yield from said(questions)
+            return [refusals.get(number, item) for number, item in enumerate(made)]
+
+        return answer
+
+    blocked, long = Refusal("Blocked.", True), Refusal("Too long.", False)
+    found, _ = judge_now(
+        wanted(data=data),
+        with_refusals(SAID["A"], {1: blocked}),
+        with_refusals(SAID["B"], {1: blocked, 5: long}),
+    )
+    assert (found["asked"], found["scored"], found["A"]["refused"], found["B"]["refused"]) == (4, 4, 1, 2)
+    assert [(item["prompt"], item["A"], item["B"]) for item in found["refused"]] == [
+        ("Is it salt?", "Blocked.", "Blocked."),
+        ("One fill?", "", "Too long."),
+    ]
+    assert found["refused"][0]["where"] == f"{data}:2"
+    assert "2 prompts were refused" in found["notes"][0]
+    everything = dict.fromkeys(range(6), long)
+    with pytest.raises(JudgeError, match="tuned refuses whatever"):
+        judge_now(wanted(data=data), with_refusals(SAID["A"], everything), saying(SAID["B"]))
+    none, _ = judge_now(
+        wanted(data=data), with_refusals(SAID["A"], dict.fromkeys(range(6), blocked)), saying(SAID["B"])
+    )
+    assert (none["asked"], none["A"]["refused"], len(none["refused"])) == (0, 6, 6)
 
 
 def test_two_endpoints_are_kept_with_the_chats_and_a_run_s_with_the_run(data: Path, tmp_path: Path) -> None:

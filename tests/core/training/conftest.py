@@ -33,6 +33,7 @@ class FolderRun:
         self.resume_from = resume_from
         self.ending_since: float | None = None
         self.events: list[Event] = []
+        self.worked = 7.5
         self.asked: dict[int, Ask] = {}
         self.asked_early = False
         self._step = 0
@@ -50,6 +51,9 @@ class FolderRun:
             return []
         self._step += 1
         return [self.asked[self._step]] if self._step in self.asked else []
+
+    def worked_s(self) -> float:
+        return self.worked
 
     def partial_checkpoint(self, step: int) -> Path:
         folder = self.directory / "checkpoints" / f".step-{step}"

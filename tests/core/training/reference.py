@@ -94,7 +94,7 @@ def train(
             loss += float(share.detach())
         norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, max_norm)))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, peak, math.ceil(warmup * steps), schedule)
+            group["lr"] = learning_rate(step, steps, peak, round(warmup * steps), schedule)
         optimizer.step()
         losses.append(loss)
     return losses, norms

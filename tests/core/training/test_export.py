@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +333,13 @@ def test_the_card_says_what_it_is_and_no_folder_of_this_machine(run: RunDirector
         assert f"| `{name}` |" in text
         assert f"| {rows} | `{item['sha256']}` |" in text
     assert str(tmp_path.parent) not in text
+
+
+def test_the_card_has_the_name_that_the_run_has_now(run: RunDirectory, tmp_path: Path) -> None:
+    run.write_meta(replace(run.meta, name="lantern"))
+    export_now(run, "adapter", tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "# lantern" in text and "name: lantern" in text and "name: lamp" not in text
 
 
 def test_the_card_counts_the_rows_that_were_held_out(tiny_model: Path, adapter: Path, tmp_path: Path) -> None:

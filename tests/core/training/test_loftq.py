@@ -153,6 +153,7 @@ def test_it_is_evaluated_as_it_was_trained_and_exported_in_both_forms(
     evaluation, _ = evaluated(run.directory)
     assert evaluation["tuned"]["loss"] == pytest.approx(run.of("evaluated")[-1].loss, rel=1e-5)
     saved = run.directory / "model"
+    (run.directory / "run.json").write_text('{"name": "rounded"}')  # as the store would
     list(export(run.directory, saved, "adapter", tmp_path / "out"))
     for folder in ("", "on_nf4"):
         one, two = (

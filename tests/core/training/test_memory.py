@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -66,7 +65,7 @@ def test_the_peak_is_predicted_to_15_percent(
     changes: dict[str, Any], made_model: Path, embedded_model: Path, tmp_path: Path
 ) -> None:
     rows = str(tiny.make_long_rows(tmp_path / "rows.jsonl", 60))
-    validation = str(tiny.make_long_rows(tmp_path / "validation.jsonl", 6))
+    validation = str(tiny.make_long_rows(tmp_path / "validation.jsonl", 3))
     model = {MADE: str(made_model), SMOL: str(embedded_model)}[changes["model"]]
     content = {
         "data": rows, "validation": validation, "max_steps": 2, "sample_prompts": ["please ask again"],
@@ -83,7 +82,6 @@ def test_the_peak_is_predicted_to_15_percent(
         capture_output=True,
         text=True,
         check=True,
-        env={name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
     )
     above = json.loads(done.stdout.splitlines()[-1])["above"]
     assert sizes.peak_bytes - PROCESS_BYTES == pytest.approx(above, rel=0.15)

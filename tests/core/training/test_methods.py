@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM
 from core.backends.local import LocalBackend
 from core.recipe import Recipe, build
 from core.training import methods
-from core.training.adapters import AdapterError, load_base
+from core.training.adapters import load_base
+from core.training.fit import FitError
 from core.training.fused_layers import fuse
 from core.training.fused_quantized import LAYERS
 from tests.core.training import reference, tiny
@@ -88,7 +89,7 @@ def test_it_learns_and_what_is_saved_is_what_was_measured(
     base, changes = models[family], METHODS[method]
     recipe = make_recipe(model=str(base), sample_prompts=[], **changes)
     if method in ON_HEAD and family in TIED:
-        with pytest.raises(AdapterError, match="lm_head can't be adapted"):
+        with pytest.raises(FitError, match="lm_head can't be adapted"):
             LocalBackend().train(recipe, FolderRun(tmp_path / "run"))
         return
     done = run(recipe, tmp_path / "run")
@@ -98,7 +99,11 @@ def test_it_learns_and_what_is_saved_is_what_was_measured(
     assert measured.loss < done.of("evaluated")[0].loss
     sizes = LocalBackend().check(recipe).estimate
     assert sizes is not None
-    assert sizes.trainable_parameters == done.of("planned")[0].trainable_parameters
+    (planned,) = done.of("planned")
+    assert (sizes.trainable_parameters, sizes.parameters) == (
+        planned.trainable_parameters,
+        planned.parameters,
+    )
 
     saved, validation = tmp_path / "run/model", Path(recipe.validation or "")
     if method in WHOLE:
@@ -226,6 +231,27 @@ def test_a_run_of_one_step_learns_whatever_its_warm_up(make_recipe: MakeRecipe, 
     assert max(value.abs().max() for name, value in saved.items() if "lora_B" in name) > 0
 
 
+def test_a_head_that_is_the_embedding_is_saved_once(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    base = tiny.make_model(tmp_path / "tied", family="qwen2")
+    AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16).save_pretrained(base)
+    names = load_file(base / "model.safetensors").keys()
+    assert "lm_head.weight" not in names
+    recipe = make_recipe(model=str(base), method="full", learning_rate=3e-3, sample_prompts=[])
+    first = FolderRun(tmp_path / "run")
+    first.asked = {5: Ask("pause")}
+    assert LocalBackend().train(recipe, first).kind == "paused"
+    second = FolderRun(tmp_path / "run", resume_from=tmp_path / "run/checkpoints/step-5")
+    assert LocalBackend().train(recipe, second).kind == "finished"
+    saved, checkpoint = tmp_path / "run/model", tmp_path / "run/checkpoints/step-10"
+    assert load_file(saved / "model.safetensors").keys() == names
+    tuned = AutoModelForCausalLM.from_pretrained(saved)
+    rounded = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.bfloat16)
+    assert tuned.lm_head.weight is tuned.model.embed_tokens.weight
+    ids = torch.arange(20, 60)[None]
+    with torch.no_grad():
+        assert torch.equal(tuned(ids).logits, rounded(ids).logits)
+
+
 def test_lora_plus_lets_b_learn_faster(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     """After one step of AdamW a weight has moved by its learning rate."""
     recipe = make_recipe(
@@ -238,13 +264,13 @@ def test_lora_plus_lets_b_learn_faster(make_recipe: MakeRecipe, tmp_path: Path) 
 
 
 def test_more_layers_than_there_are_are_refused(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match="the model has 2 layers"):
+    with pytest.raises(FitError, match="the model has 2 layers"):
         LocalBackend().train(make_recipe(last_layers=3), FolderRun(tmp_path / "run"))
 
 
 def test_modules_that_are_not_there_are_named(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     for method in ("full", "ia3"):
         recipe = make_recipe(method=method, target_modules=["q_proj"])
-        with pytest.raises(AdapterError, match="does not fit the model") as caught:
+        with pytest.raises(FitError, match="does not fit the model") as caught:
             LocalBackend().train(recipe, FolderRun(tmp_path / method))
         assert "qkv_proj" in str(caught.value)

@@ -127,6 +127,7 @@ def test_an_address_may_be_of_ipv6() -> None:
 
 def script(tmp_path: Path, recipe: Recipe) -> str:
     file, place = tmp_path / "recipe.yaml", tmp_path / "job.sh"
+    place.unlink(missing_ok=True)
     file.write_text(dump(recipe))
     result = CliRunner().invoke(build(), ["train", str(file), "--sbatch", str(place)])
     assert result.exit_code == 0, result.output
@@ -142,6 +143,20 @@ def test_the_batch_script_is_of_the_recipe(make_recipe: MakeRecipe, tmp_path: Pa
     assert subprocess.run(["bash", "-n"], input=text.encode(), check=False).returncode == 0
     single = script(tmp_path, make_recipe())
     assert "--rendezvous" not in single
+
+
+def test_a_script_is_never_written_over_and_wants_a_recipe(make_recipe: MakeRecipe, tmp_path: Path) -> None:
+    file, place, rows = (tmp_path / name for name in ("recipe.yaml", "mine.sh", "rows.jsonl"))
+    file.write_text(dump(make_recipe()))
+    place.write_text("precious")
+    rows.write_text("{}")
+    taken = CliRunner().invoke(build(), ["train", str(file), "--sbatch", str(place)])
+    assert (taken.exit_code, place.read_text()) == (2, "precious")
+    assert "mine.sh exists already" in taken.stderr
+    wrong = CliRunner().invoke(build(), ["train", str(rows), "--sbatch", str(tmp_path / "new.sh")])
+    assert (wrong.exit_code, (tmp_path / "new.sh").exists()) == (2, False)
+    assert "rows.jsonl is no recipe" in wrong.stderr and "Give a recipe (.yaml)" in wrong.stderr
+    assert "named key" not in wrong.stderr
 
 
 def test_the_batch_script_runs_what_it_says(make_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_a_memorised_closed_set_is_right_each_time_and_the_base_is_not(in_its_ho
     (file,) = found["data"]["files"]
     assert file["title"] == "held.jsonl" and len(file["sha256"]) == 64
     assert (found["data"]["kind"], found["model"], found["checkpoint"]) == ("validation", "model", None)
+    assert found["step"] == written["step"] == 60
 
 
 def loss_and_hits(model: Any, data: Path, base: Path) -> tuple[float, float]:

@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.recipe import build
 from core.training import methods
-from core.training.adapters import AdapterError, count_parameters
+from core.training.adapters import count_parameters
+from core.training.fit import FitError
 from core.training.memory import read_shape
 from core.training.trainable import trainable_weights
 
@@ -147,7 +148,7 @@ def test_ia3_scales_keys_values_and_what_the_mlp_has_made(family: Family, tmp_pa
 @each_family
 def test_names_of_another_family_are_refused_with_those_there_are(family: Family) -> None:
     other = "q_proj" if family.kind == "phi3" else "qkv_proj"
-    with pytest.raises(AdapterError, match="does not fit the model") as caught:
+    with pytest.raises(FitError, match="does not fit the model") as caught:
         methods.prepare(
             model_of(family), build({"model": "-", "data": "-", "rank": RANK, "target_modules": [other]})
         )

@@ -234,7 +234,7 @@ def test_rows_of_another_task_are_refused_with_the_task_they_are_for(
 
 def test_labels_that_can_t_be_learned_are_refused(make_recipe: MakeRecipe, tmp_path: Path) -> None:
     one = write(tmp_path / "one.jsonl", [{"text": "the lamp", "label": "x"}] * 3)
-    with pytest.raises(InputError, match="1 different labels"):
+    with pytest.raises(InputError, match="All rows have the same label, 'x'"):
         LocalBackend().train(
             make_recipe(task="classification", data=str(one), validation=None), FolderRun(tmp_path / "a")
         )
@@ -253,8 +253,8 @@ def test_the_plan_counts_what_the_run_trains_on(task: str, make_recipe: MakeReci
     run = train(recipe, tmp_path / "run")
     (planned,) = run.of("planned")
     assert sizes is not None
-    assert (sizes.rows, sizes.steps, sizes.trainable_parameters) == (
-        planned.rows, planned.steps, planned.trainable_parameters
+    assert (sizes.rows, sizes.steps, sizes.trainable_parameters, sizes.parameters) == (
+        planned.rows, planned.steps, planned.trainable_parameters, planned.parameters
     )  # fmt: skip
     assert sizes.tokens == pytest.approx(planned.tokens, rel=0.05)
 

@@ -241,58 +241,6 @@ def test_leaves_before_the_first_step(verb: str, kind: str, make_recipe: MakeRec
     assert not run.of("step")
 
 
-def test_dials_are_turned_while_a_run_goes_and_stay_turned_when_it_is_resumed(
-    make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    recipe = make_recipe(schedule="linear", warmup=0.0, max_steps=10, evaluate_every=5, sample_prompts=[])
-    whole = FolderRun(tmp_path / "whole")
-    train(recipe, whole)
-    first = FolderRun(tmp_path / "run")
-    first.asked = {
-        2: Ask("change", {"name": "learning_rate", "value": 5e-3}),
-        3: Ask("change", {"name": "evaluate_every", "value": 2}),
-        5: Ask("change", {"name": "stop_after", "value": 8}),
-        6: Ask("pause"),
-    }
-    train(recipe, first)
-    second = FolderRun(tmp_path / "run", resume_from=tmp_path / "run/checkpoints/step-6")
-    assert train(recipe, second).kind == "stopped"
-    steps = [*first.of("step"), *second.of("step")]
-    assert [step.step for step in steps] == list(range(1, 9))
-    planned = [step.learning_rate for step in whole.of("step")]
-    assert [step.learning_rate for step in steps] == pytest.approx(
-        [*planned[:2], *(rate / 2 for rate in planned[2:8])]
-    )
-    evaluated = [event.step for event in [*first.of("evaluated"), *second.of("evaluated")]]
-    assert evaluated == [0, 4, 6, 8]
-    told = [(event.name, event.old, event.new, event.step) for event in first.of("changed")]
-    assert told == [
-        ("learning_rate", "0.01", "0.005", 2),
-        ("evaluate_every", "5", "2", 3),
-        ("stop_after", "the end", "8", 5),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "said"),
-    [
-        ("rank", 8, "can't be changed"),
-        ("learning_rate", -1, "`learning_rate` is -1"),
-        ("evaluate_every", "often", "`evaluate_every` is 'often'"),
-        ("stop_after", 0, "`stop_after` is 0"),
-    ],
-)
-def test_a_dial_that_can_t_be_turned_is_a_warning_and_the_run_goes_on(
-    name: str, value: Any, said: str, make_recipe: MakeRecipe, tmp_path: Path
-) -> None:
-    run = FolderRun(tmp_path / "run")
-    run.asked = {2: Ask("change", {"name": name, "value": value})}
-    assert train(make_recipe(max_steps=3, sample_prompts=[]), run).kind == "finished"
-    (warned,) = run.of("warned")
-    assert said in warned.text
-    assert not run.of("changed")
-
-
 @pytest.mark.parametrize(
     ("changes", "file"),
     [

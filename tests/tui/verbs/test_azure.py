@@ -203,7 +203,7 @@ def test_from_rows_to_nothing_left(azure: Emulator, finetui: Finetui, rows: Path
     assert "exists already" in again.stderr
     assert "Hours are charged" not in again.stderr
     listing = finetui("azure", "endpoints").stdout
-    assert "0.8000 USD/hour" in listing
+    assert "0.80 USD an hour" in listing
     assert f"run {run}" in listing
     azure.state.endpoints["tone"].tags.clear()
     assert "not finetui's" in finetui("azure", "endpoints").stdout
@@ -286,11 +286,13 @@ def test_in_a_terminal_a_new_job_is_asked_about(
     azure.settings.job_ending = "Failed"
     run = ran(rows)
     told = finetui("resume", run)
-    assert (told.exit_code, resumed) == (0, [run])
-    assert "paid for anew" in told.stderr
-    assert "Send a new job?" not in told.stderr
-    resumed.clear()
-    monkeypatch.setattr("tui.verbs.runs.interactive", lambda: True)
+    assert (told.exit_code, resumed) == (2, [])  # nobody is there to answer, so nothing is spent
+    assert re.search(r"paid for anew; the first was priced at about [\d.]+ USD\.", told.stderr)
+    assert "--yes" in told.stderr
+    again = finetui("train", rows, *MODEL, "--backend", "azure", "--name", "tone", "--go-on")
+    assert (again.exit_code, resumed) == (2, [])
+    assert f"finetui resume {run}" in again.stderr
+    monkeypatch.setattr("tui.verbs.azure_text.interactive", lambda: True)
     refused = finetui("resume", run, stdin="n\n")
     assert refused.exit_code == 2
     assert "paid for anew" in refused.stderr
@@ -361,6 +363,11 @@ def test_a_job_is_taken_up_on_another_machine(
     assert row.state == "finished"
     assert row.summary.model == f"azureml:{first.registered}"
     assert row.step == 2
+    made = azure.state.jobs[first.job]
+    assert made.started and made.ended
+    assert row.summary.worked_s == pytest.approx(
+        made.ended - made.started, abs=0.01
+    )  # not the watcher's time
     finetui("azure", "attach", first.job)
     assert len(supervisor.list_runs()) == 1
     assert list(azure.state.jobs).count(first.job) == 1

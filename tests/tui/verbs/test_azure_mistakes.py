@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_an_interrupted_deployment_names_what_goes_on_and_costs(
     assert result.exit_code == 130
     assert "left" in azure.state.endpoints
     assert "Azure goes on making left" in result.stderr
-    assert "0.8000 USD an hour" in result.stderr
+    assert "0.80 USD an hour" in result.stderr
     assert "finetui azure undeploy left" in result.stderr
 
 
@@ -177,3 +178,29 @@ def test_a_sweep_is_refused_where_nothing_can_be_listed(azure: Emulator, finetui
     assert result.exit_code == 2
     assert "AuthorizationFailed" in result.stderr
     assert "Not listed" not in result.stderr
+
+
+@pytest.mark.parametrize("words", [("--project", "P2"), ("--group", "a b")])
+def test_a_login_refuses_names_that_azure_would_not_take(finetui: Finetui, words: tuple[str, str]) -> None:
+    before = load()
+    result = finetui("azure", "login", *words, "--region", "eastus2")
+    assert result.exit_code == 2
+    assert f"can't be called {words[1]!r}" in result.stderr
+    assert load() == before
+
+
+def test_a_managed_identity_that_is_not_there_is_no_matter_of_az(finetui: Finetui) -> None:
+    result = finetui("azure", "login", "--identity", "managed_identity")
+    assert result.exit_code == 2
+    assert "az login" not in result.stderr
+    assert "--identity` chooses another way" in result.stderr
+
+
+def test_the_checklist_asks_for_no_name_that_is_chosen_already(azure: Emulator, finetui: Finetui) -> None:
+    chosen = replace(load(), resource_group="new-group", project="new-project", region="westus3")
+    save(chosen)
+    told = finetui("azure", "check").stdout
+    assert "finetui azure check --fix --project new-project\n" in told
+    save(Account("service_principal", azure.tenant, azure.subscription))
+    told = finetui("azure", "check").stdout
+    assert "finetui azure check --fix --group NAME --project NAME --region REGION\n" in told

@@ -74,6 +74,7 @@ def test_show_prints_json_or_the_trained_text(finetui: Finetui, data: Path, tmp_
     told = finetui("data", "show", data, "--row", 3, "--model", model).stdout
     assert "⟦It is 4.<|im_end|>■⟧↵" in told
     answer = json.loads(finetui("data", "show", data, "--row", 3, "--model", model, "--json").stdout)
+    assert answer["row"] == 3
     assert len(answer["tokens"]) >= answer["token_count"] > answer["trained_count"] > 0
     assert "has no row 99" in finetui("data", "show", data, "--row", 99).stderr
     assert "broken" not in finetui("data", "show", data, "--row", 13).stdout

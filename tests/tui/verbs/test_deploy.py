@@ -13,12 +13,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.events import Failed
 from core.runs.directory import RunDirectory
 from core.serving import deployments, profile, sockets
 from core.serving.request_log import NAME, Entry, LogWriter
 from core.serving.settings import Settings, digest, directory_of, read_settings
 from tests.core.serving.gateways import make_settings
 from tests.core.training.exported import make_run, save_adapter
+from tests.tui.made_runs import T0, write
+from tests.tui.made_runs import make_run as empty_run
 from tests.tui.verbs.conftest import COMMAND, Finetui
 from tests.tui.verbs.test_mistakes import told
 
@@ -77,6 +80,7 @@ def test_a_run_is_deployed_and_its_key_is_shown_once(
     assert settings.key_sha256 == digest(answer["key"])
     assert settings.safety == {"kind": "patterns"}
     assert (settings.limits.per_minute, settings.retention_days, settings.price_in_usd) == (120, 7, 0.5)
+    assert settings.limits.burst == 120  # a minute's requests may come all at once
     assert settings.models[2].folder == str(tiny_model)
     assert set(profile.read(directory_of("shop"))) == {"lamp", "lamp@5"}
     folder = directory_of("shop") / "models" / "lamp"
@@ -168,6 +172,18 @@ def test_a_model_that_was_changed_is_not_served(finetui: Finetui, run: RunDirect
     content[-1] ^= 1
     path.write_bytes(bytes(content))
     told(finetui("deploy", "lamp"), "damaged", "adapter_model.safetensors")
+
+
+def test_a_run_that_failed_says_what_helps(finetui: Finetui) -> None:
+    failed = empty_run("broken")
+    write(failed, [Failed(time=T0, what="Row 3 is broken.", next_step="Mend row 3, then train anew.")])
+    for words in (
+        ("deploy",),
+        ("evaluate",),
+        ("export", "--to", "adapter", "--out", "x"),
+        ("chat", "-p", "x"),
+    ):
+        told(finetui(words[0], "broken", *words[1:]), "no model yet", "Row 3 is broken.", "Next:  Mend row 3")
 
 
 def test_a_name_is_given_once(finetui: Finetui, run: RunDirectory, made: Settings) -> None:

@@ -13,6 +13,8 @@ from tests.core.serving.answering import Answering, answering
 from tests.core.serving.conftest import adapter  # noqa: F401 - a fixture
 from tests.tui.made_runs import T0, make_run, story, write
 from tests.tui.verbs.conftest import Finetui
+from tui.evaluating import Step
+from tui.verbs import evaluate
 
 ROWS = [("Is it a lamp?", "yes"), ("Is it salt?", "no"), ("Does it glow?", "yes"), ("Is it wet?", "no")]
 
@@ -61,6 +63,36 @@ def test_two_endpoints_are_judged_and_kept_with_the_chats(finetui: Finetui, data
         assert told.exit_code == 0 and "2 prompts, prompts.txt" in told.stdout
         assert "\x1b" not in told.stdout
         assert said.asked[-1][1]["messages"][0] == {"role": "system", "content": "Be short."}
+
+
+def test_a_blocked_prompt_is_told_and_the_others_are_judged(finetui: Finetui, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("fine\nhow to poison\n")
+    with answering() as said:
+        a, b = two_of(said)
+        said.blocks = {"how to poison": ("content_filter", "The prompt was blocked.")}
+        told = finetui("judge", a, b, "--prompts", prompts)
+        assert told.exit_code == 0, told.output
+        assert "asked    1 of 2 prompts" in told.stdout
+        assert "refused prompts           1          1" in told.stdout
+        assert (
+            "prompt    how to poison   [prompts.txt:2]\nA         refused: The prompt was blocked."
+            in told.stdout
+        )
+        prompts.write_text("how to poison\n")
+        told = finetui("judge", a, b, "--prompts", prompts)
+        assert told.exit_code == 0 and "asked    0 of 1 prompts" in told.stdout
+        said.blocks = {"how to poison": ("invalid_value", "No max_tokens here.")}
+        refused = finetui("judge", a, b, "--prompts", prompts)
+        assert refused.exit_code == 2 and "No max_tokens here." in refused.stderr
+
+
+def test_a_step_is_told_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(evaluate, "TOLD_S", -1.0)
+    tell = evaluate.teller()
+    for done in (0, 0, 0, 2, 2, 3):
+        tell(Step("asking A and B", done, 3))
+    assert capsys.readouterr().err.splitlines() == [f"asking A and B  {done} of 3 ..." for done in (0, 2, 3)]
 
 
 def test_only_what_is_worse_is_listed(finetui: Finetui, data: Path) -> None:

@@ -166,6 +166,14 @@ def test_the_plan_is_made_of_its_terms(finetui: Finetui, rows: Path, tiny_model:
     assert sizes["tokens"] >= sizes["computed_tokens"] >= sizes["trained_tokens"] > 0
     assert found["time"] is None
     assert "activations of" in text.stdout
+    assert text.stdout.startswith(f"model     {tiny_model}\n")
+
+
+def test_a_plan_says_which_model_it_is_of_where_none_is_named(finetui: Finetui, rows: Path) -> None:
+    text = finetui("plan", rows, "--no-measure")
+    assert text.stdout.startswith(
+        "model     smollm2-135m-instruct, since none is named: `--model` names another"
+    )
 
 
 def test_a_plan_measures_how_long_it_takes(finetui: Finetui, rows: Path, tiny_model: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from core import paths
 from core.runs import supervisor, trash
+from core.runs.clean import propose
 from core.runs.directory import RunDirectory
 from tests.core.runs.test_clean import froze, model, rows_file
 from tests.core.runs.test_lineage import checkpoint, deploy, init_from
@@ -42,7 +43,10 @@ def test_runs_are_compared_as_lines_and_as_data(finetui: Finetui, runs: dict[str
         {
             "field": "init_from",
             "group": "Model",
-            "values": [{"text": "the base as it is", "set": False}, {"text": "done-one@20", "set": True}],
+            "values": [
+                {"text": "the base as it is", "set": False, "inherited": False},
+                {"text": "done-one@20", "set": True, "inherited": False},
+            ],
         }
     ]
     figures = {figure["name"]: figure["values"] for figure in found["figures"]}
@@ -116,6 +120,7 @@ def test_clean_proposes_and_deletes_nothing_without_yes(
     assert result.exit_code == 0
     assert "[x]   123 kB  sha256 cccccccc" in result.stdout
     assert "checkpoint:stopped-one@10" in result.stdout
+    assert all(item.why in result.stdout for item in propose())  # in a pipe nothing is cut
     assert "2 can go" in result.stderr and "`finetui clean --yes` deletes 2." in result.stderr
     assert rows.exists()
     found = json.loads(finetui("clean", "--json").stdout)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,5 +46,16 @@ def test_a_dial_is_asked_of_the_worker(
 def test_mistakes(finetui: Finetui, live: RunDirectory) -> None:
     told(finetui("set", "going", "rank", "8"), "'rank' can't be changed", "learning_rate, evaluate_every")
     told(finetui("set", "going", "learning_rate", "much"), "`learning_rate` is 'much'")
+    told(
+        finetui("set", "going", "stop_after", "25"),
+        "`stop_after` is 25, and step 25 is done already",
+        "after 25",
+    )
     told(finetui("set", "nonesuch", "stop_after", "8"), "no run 'nonesuch'")
+    assert not Inbox(live.control_dir).take()
+
+
+def test_a_job_in_azure_hears_nothing(finetui: Finetui, live: RunDirectory) -> None:
+    live.write_meta(replace(live.meta, backend="azure"))
+    told(finetui("set", "going", "learning_rate", "1e-5"), "can't be changed", "finetui stop going")
     assert not Inbox(live.control_dir).take()
