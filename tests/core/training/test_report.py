@@ -398,26 +398,3 @@ async def test_the_worker_says_how_far_it_is_and_its_errors_arrive(in_its_home: 
     with pytest.raises(PipeError, match="no-such-file"):
         await client.call("evaluate", file=str(tmp_path / "no-such-file.jsonl"), **asked)
     await client.close()
-
-
-@pytest.mark.parametrize("method", ["full", "lora"])
-def test_a_run_is_measured_in_the_number_format_it_computed_with(
-    method: str, tiny_model: Path, tmp_path: Path
-) -> None:
-    from core import recipe as recipes
-
-    recipe = recipes.build(
-        {
-            "model": str(tiny_model),
-            "data": str(closed_rows(tmp_path / "train.jsonl", 12)),
-            "validation": str(closed_rows(tmp_path / "held.jsonl", 6)),
-            "method": method,
-            "precision": "bf16",
-            "max_steps": 4,
-            "learning_rate": 1e-3,
-            "sample_prompts": [],
-        }
-    )
-    run = FolderRun(tmp_path / "run")
-    found, _ = evaluated(trained(recipe, run))
-    assert found["tuned"]["loss"] == pytest.approx(run.of("evaluated")[-1].loss, rel=1e-5)
