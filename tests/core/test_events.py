@@ -16,6 +16,7 @@ from core import events
 from core.events import KINDS, Event, Step, decode, encode
 
 VALUES: dict[Any, some.SearchStrategy[Any]] = {
+    bool: some.booleans(),
     int: some.integers(-(2**63), 2**63),
     float: some.floats(allow_nan=False, allow_infinity=False),
     dict[str, float]: some.dictionaries(some.text(), some.floats(allow_nan=False, allow_infinity=False)),

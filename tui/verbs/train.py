@@ -11,6 +11,7 @@ import typer
 
 from core.backends.base import Checked
 from core.command import RECIPE_SUFFIXES, flag
+from core.errors import FinetuiError
 from core.recipe import Recipe, RecipeError, build, dump, fields, load
 from core.settings import FieldInfo
 from tui.format import size
@@ -115,9 +116,10 @@ def from_files(files: list[Path], options: dict[str, Any]) -> Recipe:
     else:
         content = {"data": [str(path) for path in files]}
         if settings.get("backend") == "azure" and "model" not in settings:
-            raise RecipeError(
-                [("model", "`model` is required: Azure tunes other models than this machine's default.")],
-                "the command",
+            raise FinetuiError(
+                "`model` is required: Azure tunes other models than this machine's default.",
+                "",
+                "Add --model, e.g. phi-4-mini-instruct; `finetui azure models` lists those that Azure tunes.",
             )
         settings.setdefault("model", "smollm2-135m-instruct")
     from core.runs.references import settled

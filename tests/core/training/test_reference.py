@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from core.backends.local import LocalBackend
 from core.recipe import Recipe
-from core.training import adapters, methods
+from core.training import methods
+from core.training.fit import FitError
 from tests.core.training import reference
 from tests.core.training.conftest import FolderRun
 
@@ -95,7 +96,7 @@ def test_targets_all_linear_layers_of_phi(make_recipe: MakeRecipe, tmp_path: Pat
 
 
 def test_unknown_target_module_names_the_real_ones(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    with pytest.raises(adapters.AdapterError) as caught:
+    with pytest.raises(FitError) as caught:
         LocalBackend().train(make_recipe(target_modules=["q_proj"]), FolderRun(tmp_path / "run"))
     assert "q_proj" in caught.value.what
     assert "qkv_proj" in caught.value.next_step

@@ -149,7 +149,7 @@ def test_what_azure_does_not_have_is_refused_by_name(finetui: Finetui, rows: Pat
     assert result.exit_code == 2
     assert "`rank` is set" in result.stderr
     assert "train locally" in result.stderr
-    told(finetui("train", rows, "--backend", "azure"), "smollm2-135m-instruct", "phi-4-mini-instruct")
+    told(finetui("train", rows, "--backend", "azure"), "`model` is required", "phi-4-mini-instruct")
 
 
 def test_a_side_that_is_none(finetui: Finetui) -> None:
