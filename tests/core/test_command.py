@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 from typer.testing import CliRunner
 
@@ -43,6 +43,7 @@ def here(content: dict[str, Any]) -> Recipe:
     return build(content).absolute(Path.cwd())
 
 
+@settings(max_examples=50)
 @given(recipe_contents())
 def test_the_command_of_a_recipe_is_the_recipe(content: dict[str, Any]) -> None:
     recipe = build(content)
@@ -52,6 +53,7 @@ def test_the_command_of_a_recipe_is_the_recipe(content: dict[str, Any]) -> None:
         assert parsed(line) == recipe.absolute(Path.cwd())
 
 
+@settings(max_examples=50)
 @given(some.lists(paths, min_size=1, max_size=3))
 def test_files_of_any_name_come_back_in_their_order(files: list[str]) -> None:
     recipe = build({**BASE, "data": files})

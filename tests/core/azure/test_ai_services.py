@@ -65,6 +65,7 @@ def test_what_is_there_is_taken_and_a_second_time_is_no_harm(azure: Emulator, cl
     assert len(puts(azure, "/connections/")) == 2
 
 
+@pytest.mark.slow
 def test_a_new_hub_and_project_come_with_it(azure: Emulator, clients: Azure) -> None:
     said = list(fixes.fixed(clients, "create_project", "with-it", "with-it-hub", "westus3", NAME))
     assert said[-1] == f"{NAME} is connected to the hub with-it-hub"
@@ -73,6 +74,7 @@ def test_a_new_hub_and_project_come_with_it(azure: Emulator, clients: Azure) -> 
     assert [item.region for item in ai_services.accounts(clients)] == ["westus3"]
 
 
+@pytest.mark.slow
 def test_one_that_fails_leaves_the_project_chosen(azure: Emulator, clients: Azure) -> None:
     azure.settings.subdomains_taken = {NAME}
     with pytest.raises(AzureError) as caught:

@@ -73,6 +73,7 @@ def test_azure_ai_developer_is_enough_to_train_but_not_to_make_a_hub(azure: Emul
     assert "Contributor" in project.ask
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_project(azure: Emulator, clients: Azure) -> None:
     clients.account = Account("service_principal", azure.tenant, azure.subscription)
     clients.forget()

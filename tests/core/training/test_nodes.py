@@ -91,6 +91,7 @@ def test_a_stop_while_the_others_are_awaited_ends_the_run(
     assert any("waiting for 2 machines" in event.phase for event in run.of("starting"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_machine_without_the_shared_disk_says_so(
     place: str, make_recipe: MakeRecipe, tmp_path: Path

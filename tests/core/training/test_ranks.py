@@ -186,6 +186,7 @@ def rows_of_task(task: str, folder: Path) -> dict[str, str]:
 # Pause, resume, requests
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_paused_and_resumed_equals_uninterrupted(
