@@ -39,6 +39,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "full, adafactor": {"method": "full", "optimizer": "adafactor"},
 }
 STEPS = 12
+WARMUP = 0.05
+"""One step of the twelve."""
 
 
 def high_water() -> int:
@@ -66,6 +68,7 @@ def measure(model: str, changes: dict[str, Any]) -> dict[str, Any]:
                 "data": str(train_path()),
                 "validation": str(validation_path()),
                 "max_steps": STEPS,
+                "warmup": WARMUP,
                 "batch_size": 8,
                 "sample_prompts": [],
                 "evaluate_every": STEPS,
