@@ -77,7 +77,7 @@ def test_dpo_raises_the_margin_of_chosen_over_rejected(embedded_model: Path, tmp
         validation=str(tmp_path / "held.jsonl"),
         batch_size=8,
         epochs=2,
-        learning_rate=1e-4,
+        learning_rate=3e-4,
         sequence_length=512,
         evaluate_every=1000,
         sample_prompts=[],
