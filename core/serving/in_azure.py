@@ -8,6 +8,7 @@ from core.azure import account, known, record
 from core.azure.faults import AzureError
 from core.events import Submitted
 from core.runs import supervisor
+from core.runs.directory import RunDirectory
 from core.runs.journal import JournalReader
 from core.runs.rows import RunRow
 from core.serving.endpoint import Endpoint
@@ -38,11 +39,8 @@ def priced(endpoint: Endpoint) -> Endpoint:
     model = known.endpoints(chosen).get(endpoint.name, "")
     for row in supervisor.list_runs() if model else ():
         if row.backend == "azure" and row.summary.model == f"azureml:{model}":
-            sent = [
-                item
-                for item in JournalReader(row.directory / "journal.jsonl").read()
-                if isinstance(item, Submitted)
-            ]
+            journal = JournalReader(RunDirectory(row.directory).journal_path)
+            sent = [item for item in journal.read() if isinstance(item, Submitted)]
             if sent:
                 return replace(endpoint, price_in=sent[-1].price_in_usd, price_out=sent[-1].price_out_usd)
     return endpoint

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+from textual.pilot import Pilot
 from textual.widgets import Input
 
 from tests.tui.driving import press, screen_text, shown, type_text, until
@@ -37,6 +40,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The moment from which ages are counted."""
     for module in (azure_endpoints, azure_sweep):
         monkeypatch.setattr(module, "now", lambda: T0)
+
+
+@asynccontextmanager
+async def clean_up() -> AsyncIterator[tuple[FinetuiApp, Pilot[None]]]:
+    """The app on its Clean up page, with what there is to delete on it."""
+    app = FinetuiApp(mode="train")
+    async with app.run_test(size=SIZE) as pilot:
+        await open_page(pilot, 4)
+        await shown(pilot, "Made by finetui  4   0 marked")
+        yield app, pilot
 
 
 # models
@@ -226,10 +239,7 @@ async def test_a_model_in_use_is_refused_with_the_endpoint_and_its_keys(worker: 
         [{"key": "endpoint tone-live", "error": None}, {"key": "model tone-1a:1", "error": None}],
         {"deleted": 2, "failed": 0},
     )
-    app = FinetuiApp(mode="train")
-    async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 4)
-        await shown(pilot, "Made by finetui  4   0 marked")
+    async with clean_up() as (app, pilot):
         await press(pilot, "j space x")
         await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         await shown(pilot, "The endpoint tone-live serves it.")
@@ -245,10 +255,7 @@ async def test_a_model_in_use_is_refused_with_the_endpoint_and_its_keys(worker: 
 
 
 async def test_what_was_deleted_meanwhile_is_no_part_of_the_question(worker: ScriptedWorker) -> None:
-    app = FinetuiApp(mode="train")
-    async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 4)
-        await shown(pilot, "Made by finetui  4   0 marked")
+    async with clean_up() as (app, pilot):
         await press(pilot, "g space space")
         await shown(pilot, "2 marked")
         worker.answers["sweep"]["things"] = [
@@ -266,10 +273,7 @@ async def test_what_was_deleted_meanwhile_is_no_part_of_the_question(worker: Scr
 async def test_a_list_that_azure_refuses_is_named_over_those_it_gives(worker: ScriptedWorker) -> None:
     refused = {"what": "The models can't be listed.", "cause": "HTTP 403.", "next_step": ""}
     worker.answers["sweep"]["not_listed"] = [refused]
-    app = FinetuiApp(mode="train")
-    async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 4)
-        await shown(pilot, "Made by finetui  4   0 marked")
+    async with clean_up() as (app, pilot):
         await shown(pilot, "This is not all of it.")
         await shown(pilot, "The models can't be listed. HTTP 403.")
         await press(pilot, "g space")
@@ -290,10 +294,7 @@ async def test_what_stays_is_not_marked_and_what_could_not_be_deleted_is_told(
     worker.answers["sweep_delete"] = Chunks(
         [{"key": "model tone-1a:1", "error": wrong}], {"deleted": 2, "failed": 1}
     )
-    app = FinetuiApp(mode="train")
-    async with app.run_test(size=SIZE) as pilot:
-        await open_page(pilot, 4)
-        await shown(pilot, "Made by finetui  4   0 marked")
+    async with clean_up() as (app, pilot):
         await press(pilot, "a")
         await shown(pilot, "3 marked")
         await press(pilot, "y")
