@@ -68,7 +68,8 @@ class RunRow:
         if self.active:
             return f"It is {self.state}, {because}", f"`finetui watch {self.id}` shows how far it is."
         if self.state == "failed" and self.next_step:
-            return f"It has failed, {because} {self.message.splitlines()[0]}", self.next_step
+            what = self.message.partition("\n")[0]
+            return f"It has failed, {because} {what}".rstrip(), self.next_step
         return f"It is {self.state}, {because}", f"`finetui resume {self.id}` goes on with it."
 
 
